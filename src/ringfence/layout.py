@@ -1,0 +1,123 @@
+"""Where everything lies in the three buckets: the encoding of ids, every prefix and every key.
+
+Nothing outside this module joins path segments into a prefix. Ids come from identity providers
+and are hostile until encoded, so a :class:`Prefix` can be made from encoded ids only.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, NewType
+
+from ringfence.errors import InvalidId
+
+MAX_ID_BYTES: Final = 256
+"""Longest id, in bytes, after encoding. S3, Azure and GCS keys end at 1,024 bytes."""
+
+LAYOUT_VERSION: Final = 1
+
+_DIGITS = b"0123456789"
+_LOWER = b"abcdefghijklmnopqrstuvwxyz"
+_UPPER = _LOWER.upper()
+_PUNCTUATION = b"_.@:+=,-"
+
+
+class IdCase(StrEnum):
+    """Whether upper-case letters stand for themselves in keys (see ``RINGFENCE_ID_CASE``)."""
+
+    EXACT = "exact"
+    """Keys as Flow-Like writes them. For engines that compare policies exactly, as AWS does."""
+    FOLDED = "folded"
+    """``A``-``Z`` are encoded too, so that two ids never meet where case is ignored (SeaweedFS)."""
+
+
+class BucketRole(StrEnum):
+    """Which of the three configured buckets."""
+
+    META = "meta"
+    CONTENT = "content"
+    LOG = "log"
+
+
+EncodedId = NewType("EncodedId", str)
+"""An id as it stands in keys: one path segment, no character that any policy language reads."""
+
+Prefix = NewType("Prefix", str)
+"""A key prefix made of encoded ids. Never empty; always ends in ``/``."""
+
+Key = NewType("Key", str)
+"""A whole key, made by this module."""
+
+
+def _table(literal: bytes) -> tuple[str, ...]:
+    return tuple(chr(byte) if byte in literal else f"%{byte:02X}" for byte in range(256))
+
+
+_TABLES: Final = {
+    IdCase.EXACT: _table(_DIGITS + _LOWER + _UPPER + _PUNCTUATION),
+    IdCase.FOLDED: _table(_DIGITS + _LOWER + _PUNCTUATION),
+}
+
+
+def encode_id(raw: str, case: IdCase = IdCase.EXACT, *, what: str = "id") -> EncodedId:
+    """Encodes an id into one path segment.
+
+    ``[A-Za-z0-9_.@:+=,-]`` stands for itself and every other UTF-8 byte becomes ``%XX``, as do
+    ``A``-``Z`` when ``case`` is folded, every dot of ``.`` and ``..``, and a trailing dot. The
+    encoding is injective, and what it leaves is no wildcard, variable, quote or separator in any
+    policy language.
+
+    Raises:
+        InvalidId: the id is empty, is not Unicode text, or is over 256 bytes once encoded.
+    """
+    if not isinstance(raw, str):
+        raise InvalidId(f"The {what} is a {type(raw).__name__}, not text.")
+    if not raw:
+        raise InvalidId(f"The {what} is empty.", hint="Every app, user and run needs an id.")
+    try:
+        data = raw.encode()
+    except UnicodeEncodeError:
+        raise InvalidId(f"The {what} holds a lone surrogate, which is not Unicode text.") from None
+    # Checked before the encoding too, so that a huge id costs nothing.
+    if len(data) <= MAX_ID_BYTES:
+        table = _TABLES[case]
+        encoded = "".join([table[byte] for byte in data])
+        if raw in {".", ".."}:
+            encoded = encoded.replace(".", "%2E")
+        elif raw.endswith("."):
+            encoded = f"{encoded[:-1]}%2E"
+        if len(encoded) <= MAX_ID_BYTES:
+            return EncodedId(encoded)
+        size = len(encoded)
+    else:
+        size = len(data)
+    raise InvalidId(
+        f"The {what} is {size} bytes long once encoded; at most {MAX_ID_BYTES} are allowed.",
+        hint="Bytes other than A-Z a-z 0-9 _ . @ : + = , - count as three.",
+    )
+
+
+def app_prefix(app: EncodedId) -> Prefix:
+    """An app's place, in the content bucket and in the meta bucket alike."""
+    return Prefix(f"apps/{app}/")
+
+
+def user_prefix(user: EncodedId, app: EncodedId) -> Prefix:
+    """What one user keeps in one app."""
+    return Prefix(f"users/{user}/apps/{app}/")
+
+
+def tmp_prefix(user: EncodedId, app: EncodedId) -> Prefix:
+    """Scratch space of one user in one app."""
+    return Prefix(f"tmp/user/{user}/apps/{app}/")
+
+
+def logs_prefix(app: EncodedId, run: EncodedId | None) -> Prefix:
+    """The logs of one run, or without a run of the whole app."""
+    return Prefix(f"runs/{app}/" if run is None else f"runs/{app}/{run}/")
+
+
+EXECUTION_PREFIX: Final = Prefix("execution/")
+"""Ringfence's own place in the meta bucket. No scope is ever granted anything under it."""
+
+LAYOUT_KEY: Final = Key("execution/layout.json")
