@@ -12,12 +12,14 @@
     ├── BucketMissing                  2: a configured bucket does not exist
     ├── RegionMismatch                 2: a bucket, or its endpoint, is in another region
     ├── StateConflict                  1: a run changed under the caller, or is terminal
-    │   └── RunExists                  the same run id with other content
+    │   ├── RunExists                  the same run id with other content
+    │   └── RunCancelled               the run was cancelled while it ran here
     ├── EngineError                    1: the embedded engine could not start or stop
     ├── Refused                        3: something said no, and meant it
     │   ├── AccessDenied               storage refused the request (a real 403)
     │   ├── IssueRefused               a credential could not be had with these permissions
     │   ├── GrantNotEnforceable        this provider cannot fence what was asked for
+    │   ├── ConfinementRefused         this system cannot confine a command as required
     │   └── CredentialExpired          the token's life is over, or a clock is off
     └── StorageUnreachable             4: no answer, or only failures, from an endpoint
 
@@ -28,7 +30,10 @@ A message is a sentence for a person: what happened, which variable or permissio
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from ringfence.state.record import RunRecord
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -117,11 +122,22 @@ class RegionMismatch(RingfenceError):
 
 
 class StateConflict(RingfenceError):
-    """A run's record changed under the caller, or its state does not allow the change."""
+    """A run's record changed under the caller, or its state does not allow the change.
+
+    ``record`` is the run as it stands: who lost a race need not read it again.
+    """
+
+    def __init__(self, message: str, *, record: RunRecord, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.record = record
 
 
 class RunExists(StateConflict):
     """The run id is taken by a run with other content."""
+
+
+class RunCancelled(StateConflict):
+    """The run was ended from outside while it ran here."""
 
 
 class EngineError(RingfenceError):
@@ -144,6 +160,10 @@ class IssueRefused(Refused):
 
 class GrantNotEnforceable(Refused):
     """This provider, as configured, cannot fence what was asked for. Nothing was issued."""
+
+
+class ConfinementRefused(Refused):
+    """This system cannot confine a command as far as was required. Nothing was started."""
 
 
 class CredentialExpired(Refused):

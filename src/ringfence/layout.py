@@ -6,6 +6,8 @@ and are hostile until encoded, so a :class:`Prefix` can be made from encoded ids
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final, NewType
 
@@ -121,3 +123,64 @@ EXECUTION_PREFIX: Final = Prefix("execution/")
 """Ringfence's own place in the meta bucket. No scope is ever granted anything under it."""
 
 LAYOUT_KEY: Final = Key("execution/layout.json")
+
+
+MAX_RUN_SEGMENT: Final = 200
+"""Longest form of a run id in a key of the state. File-backed engines end a key's last segment at
+255 bytes (SeaweedFS answers ``KeyTooLongError``), and there a time stands before the run."""
+
+Position = NewType("Position", str)
+"""Where a run stands among its app's: comparing two as text puts the newer run first, and runs of
+one microsecond in the order of their encoded ids. The same text on every state backend."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MICROSECOND: Final = 10**18 - 1
+_POSITION: Final = re.compile(
+    rf"\d{{4}}/\d{{3}}/\d{{3}}/\d{{8}}-[A-Za-z0-9_.@:+=,%~-]{{1,{MAX_RUN_SEGMENT}}}", re.ASCII
+)
+
+
+def _run_segment(run: EncodedId) -> str:
+    # "~" is no character of an encoded id, so a shortened one never meets another's.
+    if len(run) <= MAX_RUN_SEGMENT:
+        return run
+    from hashlib import sha256  # OpenSSL behind it takes 4 ms to load, and such ids are rare
+
+    digest = sha256(run.encode()).hexdigest()
+    return f"{run[: MAX_RUN_SEGMENT - 1 - len(digest)]}~{digest}"
+
+
+def run_record_key(run: EncodedId) -> Key:
+    """The record of a run. Run ids are global: there is no app in it."""
+    return Key(f"execution/runs/{_run_segment(run)}/record.json")
+
+
+def run_position(created_at: datetime, run: EncodedId) -> Position:
+    """Where a run that was created then stands in its app's list.
+
+    The time counts down, in fixed-width digits, cut into segments of about three years, a day,
+    100 seconds and 1 microsecond, so that no level but the last has more than 1,000 children:
+    an engine that lists in no order is read level by level.
+    """
+    left = f"{_LAST_MICROSECOND - (created_at - _EPOCH) // timedelta(microseconds=1):018d}"
+    return Position(f"{left[:4]}/{left[4:7]}/{left[7:10]}/{left[10:]}-{_run_segment(run)}")
+
+
+def parse_position(text: str) -> Position | None:
+    """``text`` as a position, or None where it is none: from a key, or from outside."""
+    return Position(text) if _POSITION.fullmatch(text) else None
+
+
+def runs_index_prefix(app: EncodedId) -> Prefix:
+    """The list of an app's runs: an empty object for each run, named by its position."""
+    return Prefix(f"execution/apps/{app}/runs/")
+
+
+def run_index_key(app: EncodedId, position: Position) -> Key:
+    """A run's entry in its app's list."""
+    return Key(f"execution/apps/{app}/runs/{position}")
+
+
+def position_record_key(position: Position) -> Key:
+    """The record of the run that stands at a position."""
+    return Key(f"execution/runs/{position.split('-', 1)[1]}/record.json")

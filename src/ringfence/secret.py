@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Self
 
 REDACTED: Final = "********"
 
@@ -11,7 +11,7 @@ class Secret:
     """A secret string. ``reveal()`` is the only way to its value, so every use can be found.
 
     ``repr``, ``str``, formatting and JSON show stars; pickling is refused, since a pickle is a
-    copy of the value in clear.
+    copy of the value in clear. A copy is the same object, so ``dataclasses.asdict`` works.
     """
 
     __slots__ = ("_value",)
@@ -37,6 +37,12 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash((Secret, self._value))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not pickled")

@@ -65,6 +65,17 @@ class PolicyDocument:
     enforcement: tuple[Enforcement, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A credential, and until when to use it before asking for it again."""
+
+    credential: Credential
+    until: datetime
+
+
+CredentialSource = Callable[[], Lease]
+
+
 class Provider(Protocol):
     """One cloud.
 
@@ -82,22 +93,25 @@ class Provider(Protocol):
         """
         ...
 
-    def issue(self, document: PolicyDocument, *, session: str) -> Credential:
-        """Issues the credential for one document of :meth:`plan`. Blocking, bounded in time.
+    def issue(self, grants: Grants, *, session: str) -> tuple[Credential, ...]:
+        """Issues the credentials that together cover ``grants``. Blocking, bounded in time.
+
+        All or nothing: a failure after the first of several leaves the caller with none.
 
         Args:
             session: who it is for, to be seen in the cloud's audit log. Any text; made legal here.
 
         Raises:
+            GrantNotEnforceable: this cloud, as configured, cannot fence one of them.
             IssueRefused: the cloud says no; the message names what is missing.
             StorageUnreachable: no usable answer in time.
         """
         ...
 
-    def open(self, grant: Grant, credential_source: Callable[[], Credential]) -> ObjectStore:
-        """A store rooted at the grant's prefix, asking ``credential_source`` when it signs.
+    def open(self, grant: Grant, lease: CredentialSource) -> ObjectStore:
+        """A store rooted at the grant's prefix, asking ``lease`` whenever its own copy runs out.
 
-        ``credential_source`` is cheap while the credential is fresh and may block to renew it.
+        ``lease`` is cheap while the credential is fresh and may block to renew it.
         """
         ...
 
@@ -107,6 +121,18 @@ class Provider(Protocol):
 
     def environment(self, credential: Credential) -> dict[str, str]:
         """The variables by which this cloud's own SDKs and tools find ``credential``."""
+        ...
+
+    def refreshing_environment(self, url: str, token: Secret) -> dict[str, str]:
+        """As :meth:`environment`, for SDKs that fetch and renew their credential at ``url``."""
+        ...
+
+    def address(self) -> Mapping[str, str | bool | None]:
+        """What a store in another process needs besides bucket, prefix and credential."""
+        ...
+
+    def url(self, grant: Grant) -> str:
+        """The place of a grant as this cloud's tools write it: ``s3://bucket/prefix/``."""
         ...
 
     def close(self) -> None:

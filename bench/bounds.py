@@ -1,0 +1,73 @@
+"""The limits: what each figure may be at worst. One row for each promise, and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Side(StrEnum):
+    """On which side of the limit a value must be."""
+
+    AT_MOST = "at most"
+    AT_LEAST = "at least"
+    EXACTLY = "exactly"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A limit for the median of the ratios, or for a count."""
+
+    side: Side
+    limit: float
+
+    def holds(self, value: float) -> bool:
+        """Whether a value is on the right side."""
+        match self.side:
+            case Side.AT_MOST:
+                return value <= self.limit
+            case Side.AT_LEAST:
+                return value >= self.limit
+            case Side.EXACTLY:
+                return value == self.limit
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.limit:g}"
+
+
+def _at_most(limit: float) -> Bound:
+    return Bound(Side.AT_MOST, limit)
+
+
+def _at_least(limit: float) -> Bound:
+    return Bound(Side.AT_LEAST, limit)
+
+
+def _exactly(limit: float) -> Bound:
+    return Bound(Side.EXACTLY, limit)
+
+
+BOUNDS: Final[Mapping[str, Bound]] = MappingProxyType(
+    {
+        # Times: ours over the peer's.
+        "startup.import.sdks": _exactly(0),
+        "startup.help": _at_most(1.5),
+        "startup.run": _at_most(1.5),
+        # Throughput: ours over that of a bare obstore store.
+        "objects.put.1KiB.1": _at_least(0.97),
+        "objects.put.1KiB.32": _at_least(0.97),
+        "objects.get.1KiB.1": _at_least(0.97),
+        "objects.get.1KiB.32": _at_least(0.97),
+        "objects.put.8MiB.1": _at_least(0.97),
+        "objects.put.8MiB.32": _at_least(0.97),
+        "objects.get.8MiB.1": _at_least(0.97),
+        "objects.get.8MiB.32": _at_least(0.97),
+        # Calls to STS for a hundred callers that ask for one scope at once.
+        "vending.single-flight": _exactly(1),
+    }
+)

@@ -1,0 +1,233 @@
+"""Inside an execution: the same workspace that its runner opened for it.
+
+Needs nothing but the variables that the runner set, and asks the runner for fresh credentials when
+the first ones run out. Works in plain scripts and in async code alike.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import urlsplit
+
+from ringfence.config import process_environment
+from ringfence.errors import StorageUnreachable, UsageError
+from ringfence.layout import BucketRole, Prefix
+from ringfence.providers.base import Credential, Enforcement, Lease
+from ringfence.scope import Area, Grant, Permission, Scope
+from ringfence.secret import Secret
+from ringfence.vending import DEFAULT_SHARE, Credentials
+from ringfence.workspace import Workspace
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+WORKSPACE_VERSION: Final = 1
+RUNNER_TIMEOUT_SECONDS: Final = 30.0
+RETRY_AFTER: Final = timedelta(seconds=15)
+
+
+class AttachedLog:
+    """Logs lines with a level and structured fields into the run's log, through the runner.
+
+    Where the runner does not answer, a line goes to standard error, which is part of the log too.
+    """
+
+    def __init__(self, runner: _Runner) -> None:
+        self._runner = runner
+
+    def debug(self, text: str, **fields: Any) -> None:
+        """Logs a line at level ``debug``."""
+        self._send("debug", text, fields)
+
+    def info(self, text: str, **fields: Any) -> None:
+        """Logs a line at level ``info``."""
+        self._send("info", text, fields)
+
+    def warning(self, text: str, **fields: Any) -> None:
+        """Logs a line at level ``warning``."""
+        self._send("warning", text, fields)
+
+    def error(self, text: str, **fields: Any) -> None:
+        """Logs a line at level ``error``."""
+        self._send("error", text, fields)
+
+    def _send(self, level: str, text: str, fields: Mapping[str, Any]) -> None:
+        try:
+            self._runner.log(level, text, fields)
+        except StorageUnreachable:
+            sys.stderr.write(f"{level.upper()} {text} {json.dumps(dict(fields), default=str)}\n")
+
+
+class Attached(Workspace):
+    """The workspace of the execution that this process is. A context manager, of either kind."""
+
+    def __init__(self, document: Mapping[str, Any], runner: _Runner, first: Credentials) -> None:
+        scope = Scope(document["app"], document["user"], document["run"], document["mode"])
+        sources = [_Source(runner, index, credential) for index, credential in enumerate(first)]
+        areas = {Area(name): row for name, row in document["areas"].items()}
+
+        def opener(grant: Grant) -> ObjectStore:
+            row = areas[grant.area]
+            return _open(document, row["bucket"], grant, sources[row["credential"]])
+
+        async def vend() -> Credentials:
+            return first
+
+        super().__init__(scope, tuple(_grant(a, r) for a, r in areas.items()), opener, vend)
+        self.log = AttachedLog(runner)
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that this process is."""
+        return self.scope.run_id
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is held open: the runner owns the run."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is held open: the runner owns the run."""
+
+
+def attach(env: Mapping[str, str] | None = None) -> Attached:
+    """Opens the workspace of the execution that this process is.
+
+    Args:
+        env: the variables to read; None reads the process's own.
+
+    Raises:
+        UsageError: this process was not started by ``ringfence run``.
+    """
+    env = process_environment() if env is None else env
+    try:
+        document = json.loads(env["RINGFENCE_WORKSPACE"])
+        rows = json.loads(env["RINGFENCE_CREDENTIALS"])
+        token = Secret(env["RINGFENCE_CREDENTIALS_TOKEN"])
+        version = document["v"]
+    except (KeyError, ValueError, TypeError):
+        raise UsageError(
+            "This process is not an execution: RINGFENCE_WORKSPACE is not set, or not whole.",
+            hint="Start it with `ringfence run --app APP --user USER -- COMMAND`.",
+        ) from None
+    if version != WORKSPACE_VERSION:
+        raise UsageError(
+            f"The runner speaks version {version} of the workspace, this one {WORKSPACE_VERSION}.",
+            hint="Use the same version of Ringfence on both sides.",
+        )
+    grants = [_grant(Area(name), row) for name, row in document["areas"].items()]
+    first = tuple(_credential(row, tuple(grants)) for row in rows)
+    return Attached(document, _Runner(document["service"], token), first)
+
+
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """The service of the runner, see :mod:`ringfence.executor.service`. Blocking, bounded."""
+
+    url: str
+    token: Secret
+
+    def credential(self, index: int) -> Mapping[str, Any]:
+        return self._ask("GET", f"/credentials/{index}", None)
+
+    def log(self, level: str, text: str, fields: Mapping[str, Any]) -> None:
+        row = {"level": level, "text": text, "fields": dict(fields)}
+        self._ask("POST", "/log", json.dumps(row, default=str).encode())
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> Mapping[str, Any]:
+        at = urlsplit(self.url)
+        connection = http.client.HTTPConnection(
+            at.hostname or "", at.port, timeout=RUNNER_TIMEOUT_SECONDS
+        )
+        try:
+            connection.request(method, path, body, {"Authorization": self.token.reveal()})
+            response = connection.getresponse()
+            answer: Mapping[str, Any] = json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise StorageUnreachable(
+                f"The runner of this execution does not answer ({type(error).__name__}).",
+                hint="It may have ended; an execution does not outlive its runner.",
+            ) from None
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise StorageUnreachable(f"The runner answered: {answer.get('error')}")
+        return answer
+
+
+class _Source:
+    """Where an attached store gets its credential from, for as long as the process lives."""
+
+    def __init__(self, runner: _Runner, index: int, first: Credential) -> None:
+        self._runner = runner
+        self._index = index
+        self._credential = first
+        self._lock = Lock()
+
+    def __call__(self) -> Lease:
+        with self._lock:
+            if datetime.now(UTC) >= _renew_at(self._credential):
+                self._renew()
+            return Lease(
+                self._credential, max(_renew_at(self._credential), datetime.now(UTC) + RETRY_AFTER)
+            )
+
+    def _renew(self) -> None:
+        try:
+            row = self._runner.credential(self._index)
+        except StorageUnreachable:
+            if self._credential.expires_at <= datetime.now(UTC):
+                raise
+            return
+        self._credential = _credential(row, self._credential.grants)
+
+
+def _renew_at(credential: Credential) -> datetime:
+    life = credential.expires_at - credential.issued_at
+    return credential.issued_at + life * DEFAULT_SHARE
+
+
+def _credential(row: Mapping[str, Any], grants: tuple[Grant, ...]) -> Credential:
+    return Credential(
+        grants,
+        {name: Secret(part) for name, part in row["fields"].items()},
+        datetime.fromisoformat(row["issued_at"]),
+        datetime.fromisoformat(row["expires_at"]),
+        tuple(Enforcement(grant.area) for grant in grants),
+    )
+
+
+def _grant(area: Area, row: Mapping[str, Any]) -> Grant:
+    permissions = frozenset(Permission(name) for name in row["permissions"])
+    return Grant(area, BucketRole(row["role"]), Prefix(row["prefix"]), permissions)
+
+
+def _open(document: Mapping[str, Any], bucket: str, grant: Grant, source: _Source) -> ObjectStore:
+    if document["provider"] != "aws":
+        raise UsageError(f"This version cannot attach to the provider {document['provider']!r}.")
+    from ringfence.providers.s3_store import LeasedCredentials, S3Address, open_s3
+
+    address = S3Address(bucket, **document["address"])
+    return open_s3(address, grant.prefix, LeasedCredentials(source))

@@ -1,0 +1,180 @@
+"""What an execution may ask of its runner: its own credentials, renewed, and its own log.
+
+A small HTTP service on the loopback interface, one for each run, for as long as it runs. Whoever
+has the run's token gets exactly what the execution has already: credentials of the same fence. AWS
+SDKs can renew through it by themselves, since it also speaks the protocol of container credentials
+(SDK Reference Guide, "Container credential provider").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Final, Self
+
+from ringfence.errors import RingfenceError
+from ringfence.logs import LogEntry
+from ringfence.providers.base import Clock, Credential
+from ringfence.secret import Secret
+from ringfence.vending import Credentials
+
+MAX_BODY_BYTES: Final = 64 << 10
+MAX_CONNECTIONS: Final = 64
+REQUEST_SECONDS: Final = 30.0
+LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
+
+Answer = tuple[int, dict[str, Any]]
+
+
+class RunService:
+    """Serves one run. An async context manager; ``url`` and ``token`` are for its child only."""
+
+    def __init__(
+        self,
+        vend: Callable[[], Awaitable[Credentials]],
+        append: Callable[[LogEntry], Awaitable[None]],
+        clock: Clock,
+    ) -> None:
+        self._vend = vend
+        self._append = append
+        self._clock = clock
+        self._server: asyncio.Server | None = None
+        self._places = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.token = Secret(secrets.token_urlsafe(32))
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._server is not None  # noqa: S101 - entered before it is left
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine always runs in a task
+        self._tasks.add(task)
+        try:
+            async with self._places, asyncio.timeout(REQUEST_SECONDS):
+                await self._exchange(reader, writer)
+        except (TimeoutError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request and its answer; the connection is closed after it."""
+        import h11
+
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=16 << 10)
+        try:
+            request, body = await _receive(connection, reader)
+            status, answer = await self._answer(request, body)
+        except h11.RemoteProtocolError:
+            status, answer = 400, {"error": "That is not an HTTP request that this can read."}
+        data = json.dumps(answer).encode()
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(data))),
+            ("Cache-Control", "no-store"),
+            ("Connection", "close"),
+        ]
+        for event in (
+            h11.Response(status_code=status, headers=headers),
+            h11.Data(data=data),
+            h11.EndOfMessage(),
+        ):
+            writer.write(connection.send(event) or b"")
+        await writer.drain()
+
+    async def _answer(self, request: Any, body: bytes) -> Answer:
+        given = dict(request.headers).get(b"authorization", b"")
+        if not hmac.compare_digest(given, self.token.reveal().encode()):
+            return 403, {"error": "The run's token is missing or wrong."}
+        method, path = request.method.decode(), request.target.decode("latin-1")
+        kind, _, index = path.strip("/").partition("/")
+        if method == "POST" and path == "/log":
+            return await self._log(body)
+        if method == "GET" and kind in {"credentials", "container"} and index.isdecimal():
+            return await self._credential(kind, int(index))
+        return 404, {"error": f"There is no {method} {path[:100]} here."}
+
+    async def _credential(self, kind: str, index: int) -> Answer:
+        try:
+            credentials = await self._vend()
+        except RingfenceError as error:
+            return 503, {"error": str(error), "code": type(error).__name__, "message": str(error)}
+        if index >= len(credentials):
+            return 404, {"error": f"This run has {len(credentials)} credentials."}
+        form = as_container if kind == "container" else as_json
+        return 200, form(credentials[index])
+
+    async def _log(self, body: bytes) -> Answer:
+        try:
+            row = json.loads(body)
+            level, text, fields = str(row["level"]), str(row["text"]), dict(row.get("fields") or {})
+        except (ValueError, KeyError, TypeError):
+            return 400, {"error": 'A log line is {"level": ..., "text": ..., "fields": {...}}.'}
+        if level not in LEVELS:
+            return 400, {"error": f"A level is one of {', '.join(sorted(LEVELS))}."}
+        await self._append(LogEntry(self._clock(), "log", text, level, fields or None))
+        return 200, {"stored": "soon"}
+
+
+async def _receive(connection: Any, reader: asyncio.StreamReader) -> tuple[Any, bytes]:
+    import h11
+
+    request, body = None, bytearray()
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await reader.read(16 << 10))
+        elif isinstance(event, h11.Request):
+            request = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > MAX_BODY_BYTES:
+                raise h11.RemoteProtocolError("too large", error_status_hint=413)
+        elif isinstance(event, h11.EndOfMessage):
+            return request, bytes(body)
+        else:
+            raise ConnectionError("closed before the request was whole")
+
+
+def as_json(credential: Credential) -> dict[str, Any]:
+    """A credential as :func:`ringfence.attach` reads it: in the words of obstore."""
+    return {
+        "fields": {name: part.reveal() for name, part in credential.fields.items()},
+        "issued_at": credential.issued_at.isoformat(),
+        "expires_at": credential.expires_at.isoformat(),
+    }
+
+
+def as_container(credential: Credential) -> dict[str, Any]:
+    """A credential in the protocol of AWS container credentials."""
+    return {
+        "AccessKeyId": credential.fields["access_key_id"].reveal(),
+        "SecretAccessKey": credential.fields["secret_access_key"].reveal(),
+        "Token": credential.fields["token"].reveal(),
+        "Expiration": credential.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }

@@ -1,0 +1,82 @@
+"""The layout of an installation, recorded once in its meta bucket.
+
+Ids are encoded by ``RINGFENCE_ID_CASE``. Two processes that encode differently would open different
+prefixes for one id, or worse one prefix for two, so the choice is written down by the first and
+every other must agree.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ringfence.config import Settings
+from ringfence.errors import LayoutMismatch
+from ringfence.layout import LAYOUT_KEY, LAYOUT_VERSION
+from ringfence.providers._obstore import translate
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+
+async def check_layout(meta: ObjectStore, settings: Settings) -> None:
+    """Agrees with the recorded layout, or records this one where there is none.
+
+    Raises:
+        LayoutMismatch: the buckets were written with another layout.
+        BucketMissing, AccessDenied, StorageUnreachable: the meta bucket cannot be read or written.
+    """
+    from obstore.exceptions import AlreadyExistsError
+
+    recorded = await _recorded(meta, settings)
+    if recorded is None:
+        body = json.dumps({"v": LAYOUT_VERSION, "id_case": settings.id_case.value}).encode()
+        try:
+            await meta.put_async(LAYOUT_KEY, body, mode="create")
+        except AlreadyExistsError:
+            recorded = await _recorded(meta, settings)
+        except Exception as error:  # noqa: BLE001 - obstore's errors have no common root
+            raise _translated(error, settings) from None
+    if recorded is not None:
+        _agree(recorded, settings)
+
+
+async def _recorded(meta: ObjectStore, settings: Settings) -> dict[str, Any] | None:
+    try:
+        body = await (await meta.get_async(LAYOUT_KEY)).bytes_async()
+    except FileNotFoundError as error:
+        if "NoSuchBucket" in str(error):
+            raise _translated(error, settings) from None
+        return None
+    except Exception as error:  # noqa: BLE001 - obstore's errors have no common root
+        raise _translated(error, settings) from None
+    try:
+        recorded = json.loads(bytes(body))
+    except ValueError:
+        recorded = None
+    if not isinstance(recorded, dict):
+        raise LayoutMismatch(
+            f"{settings.buckets.meta}/{LAYOUT_KEY} is not a layout that Ringfence wrote.",
+            hint="Restore it from a backup; do not delete it while runs are kept there.",
+        )
+    return recorded
+
+
+def _agree(recorded: dict[str, Any], settings: Settings) -> None:
+    where = f"{settings.buckets.meta}/{LAYOUT_KEY}"
+    version, id_case = recorded.get("v"), recorded.get("id_case")
+    if version != LAYOUT_VERSION:
+        raise LayoutMismatch(
+            f"{where} says layout {version}; this version of Ringfence knows {LAYOUT_VERSION}.",
+            hint="Use the version of Ringfence that wrote it, or a newer one.",
+        )
+    if id_case != settings.id_case.value:
+        raise LayoutMismatch(
+            f"RINGFENCE_ID_CASE is {settings.id_case.value!r}, but these buckets were written "
+            f"with {id_case!r} ({where}).",
+            hint=f"Set RINGFENCE_ID_CASE={id_case}: another choice would look in other places.",
+        )
+
+
+def _translated(error: Exception, settings: Settings) -> Exception:
+    return translate(error, what="read the layout", bucket=f"META_BUCKET {settings.buckets.meta}")

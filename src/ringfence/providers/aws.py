@@ -1,0 +1,303 @@
+"""AWS S3, and every engine that speaks S3 and STS: MinIO, SeaweedFS, Ceph and kin.
+
+The fence is ``AssumeRole`` with an inline session policy that says exactly the grants: a session's
+rights are those of the role *and* of the session policy (IAM User Guide, "Session policies").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, cast
+
+from ringfence.config import AwsSettings, Buckets
+from ringfence.errors import GrantNotEnforceable, IssueRefused, MissingExtra
+from ringfence.layout import BucketRole, Prefix
+from ringfence.providers.aws_policy import SessionPolicy, partition_of, split
+from ringfence.providers.base import (
+    Clock,
+    Credential,
+    CredentialSource,
+    Enforcement,
+    PolicyDocument,
+)
+from ringfence.providers.s3_store import LeasedCredentials, S3Address, open_s3
+from ringfence.providers.sts import SigningKeys, StsClient, session_name
+from ringfence.providers.sts_refusals import PolicyTooLarge
+from ringfence.scope import Grant, Grants
+from ringfence.secret import Secret
+
+if TYPE_CHECKING:
+    import httpx
+    from obstore.store import S3Credential, S3Store
+
+STS_TIMEOUT_SECONDS: Final = 10.0
+CONNECT_TIMEOUT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class StaticKeys:
+    """The installation's own keys, as configured. ``repr`` shows none of the secret ones."""
+
+    access_key: str
+    secret: Secret
+    session: Secret | None
+
+    @property
+    def secret_key(self) -> str:
+        return self.secret.reveal()
+
+    @property
+    def token(self) -> str | None:
+        return self.session.reveal() if self.session else None
+
+
+class AwsProvider:
+    """Opens stores on S3 and issues session credentials through STS."""
+
+    name = "aws"
+
+    def __init__(
+        self,
+        settings: AwsSettings,
+        buckets: Buckets,
+        *,
+        credential_ttl: timedelta,
+        clock: Clock = lambda: datetime.now(UTC),
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._settings = settings
+        self._buckets = buckets
+        self._ttl = credential_ttl
+        self._clock = clock
+        self._transport = transport
+
+    # --- fencing ---------------------------------------------------------------------------
+
+    def plan(self, grants: Grants) -> tuple[PolicyDocument, ...]:
+        """The session policies, one for each credential. See :class:`base.Provider`."""
+        role = self._role()
+        return tuple(_document(policy) for policy in self._split(grants, role))
+
+    def issue(self, grants: Grants, *, session: str) -> tuple[Credential, ...]:
+        """Assumes the role once for each policy. See :class:`base.Provider`."""
+        role = self._role()
+        return tuple(
+            credential
+            for policy in self._split(grants, role)
+            for credential in self._assume(policy, role, session)
+        )
+
+    def _role(self) -> str:
+        role = self._settings.runtime_role_arn
+        if role is None:
+            raise GrantNotEnforceable(
+                "RUNTIME_ROLE_ARN is not set, and without a role to assume S3 cannot fence an "
+                "execution: nothing was issued.",
+                hint=(
+                    "Set it to a role whose trust policy names this installation's principal; "
+                    "`ringfence up` makes one for the embedded engine."
+                ),
+            )
+        if self._settings.express:
+            flagged = ", ".join(sorted(role.value for role in self._settings.express))
+            raise GrantNotEnforceable(
+                f"S3 Express One Zone can fence a whole bucket only, and it holds: {flagged}.",
+                hint="Fencing with S3 Express is not part of this version; use standard buckets.",
+            )
+        return role
+
+    def _split(self, grants: Grants, role: str) -> tuple[SessionPolicy, ...]:
+        return split(grants, self._buckets.of, partition=partition_of(role))
+
+    def _assume(self, policy: SessionPolicy, role: str, session: str) -> tuple[Credential, ...]:
+        issued_at = self._clock()
+        try:
+            answer = self._sts.assume_role(
+                role_arn=role,
+                session_name=session_name(session),
+                policy=policy.text,
+                duration=self._ttl,
+            )
+        except PolicyTooLarge:
+            # STS packs the policy in a form whose size cannot be computed here. Halves pack better.
+            if len(policy.grants) == 1:
+                raise
+            middle = len(policy.grants) // 2
+            halves = (policy.grants[:middle], policy.grants[middle:])
+            return tuple(
+                credential
+                for half in halves
+                for part in self._split(half, role)
+                for credential in self._assume(part, role, session)
+            )
+        fields = {
+            "access_key_id": Secret(answer.access_key_id),
+            "secret_access_key": answer.secret_access_key,
+            "token": answer.session_token,
+        }
+        enforcement = _document(policy).enforcement
+        return (Credential(policy.grants, fields, issued_at, answer.expires_at, enforcement),)
+
+    # --- stores ----------------------------------------------------------------------------
+
+    def open(self, grant: Grant, lease: CredentialSource) -> S3Store:
+        """A store rooted at the grant's prefix. See :class:`base.Provider`."""
+        return open_s3(
+            self._address(grant.bucket),
+            grant.prefix,
+            LeasedCredentials(lease),
+        )
+
+    def open_bucket(self, role: BucketRole, prefix: Prefix | None = None) -> S3Store:
+        """A store on a whole bucket with the installation's own credentials."""
+        return open_s3(self._address(role), prefix, _MasterCredentials(self._keys))
+
+    def _address(self, role: BucketRole) -> S3Address:
+        settings, bucket = self._settings, self._buckets.of(role)
+        return S3Address(bucket, settings.region, settings.endpoint, settings.use_path_style)
+
+    def environment(self, credential: Credential) -> dict[str, str]:
+        """The names that AWS SDKs, obstore, DuckDB and kin read by themselves."""
+        return {
+            "AWS_ACCESS_KEY_ID": credential.fields["access_key_id"].reveal(),
+            "AWS_SECRET_ACCESS_KEY": credential.fields["secret_access_key"].reveal(),
+            "AWS_SESSION_TOKEN": credential.fields["token"].reveal(),
+            "AWS_CREDENTIAL_EXPIRATION": credential.expires_at.isoformat(),
+            **self._address_environment(),
+        }
+
+    def refreshing_environment(self, url: str, token: Secret) -> dict[str, str]:
+        """Container credentials: AWS SDKs fetch them at ``url`` and renew in time by themselves."""
+        return {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": url,
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": token.reveal(),
+            **self._address_environment(),
+        }
+
+    def address(self) -> Mapping[str, str | bool | None]:
+        """Region, endpoint and style: see :class:`ringfence.providers.s3_store.S3Address`."""
+        settings = self._settings
+        return {
+            "region": settings.region,
+            "endpoint": settings.endpoint,
+            "path_style": settings.use_path_style,
+        }
+
+    def url(self, grant: Grant) -> str:
+        """``s3://bucket/prefix/``."""
+        return f"s3://{self._buckets.of(grant.bucket)}/{grant.prefix}"
+
+    def _address_environment(self) -> dict[str, str]:
+        """Where the engine is, in the names of botocore (``..._URL``) and of object_store."""
+        settings = self._settings
+        address = {
+            "AWS_REGION": settings.region,
+            "AWS_DEFAULT_REGION": settings.region,
+            # Neither the machine's own role nor a profile may stand in for the fenced credential.
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        }
+        if settings.endpoint is not None:
+            address["AWS_ENDPOINT"] = address["AWS_ENDPOINT_URL"] = settings.endpoint
+            address["AWS_ALLOW_HTTP"] = str(settings.endpoint.startswith("http:")).lower()
+        if settings.use_path_style:
+            address["AWS_USE_PATH_STYLE"] = "true"
+        address["AWS_VIRTUAL_HOSTED_STYLE_REQUEST"] = str(not settings.use_path_style).lower()
+        return address
+
+    def close(self) -> None:
+        """Closes the connections to STS, if there were any. Idempotent."""
+        if "_sts" in self.__dict__:
+            self._sts.http.close()
+
+    # --- the installation's own keys ---------------------------------------------------------
+
+    @cached_property
+    def _sts(self) -> StsClient:
+        import httpx  # costs 0.15 s, paid only by who asks for credentials
+
+        settings = self._settings
+        endpoint, where = _sts_endpoint(settings)
+        return StsClient(
+            http=httpx.Client(
+                timeout=httpx.Timeout(STS_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
+                transport=self._transport,
+                # Loading the certificates takes 20 ms, for nothing where there is no TLS.
+                verify=endpoint.startswith("https:"),
+            ),
+            endpoint=endpoint,
+            where=where,
+            region=settings.region,
+            keys=self._keys,
+            now=self._clock,
+        )
+
+    def _keys(self) -> SigningKeys:
+        """The configured keys, or the default chain of the SDK: profile, web identity, role."""
+        return self._static_keys or self._default_chain()
+
+    @cached_property
+    def _static_keys(self) -> StaticKeys | None:
+        settings = self._settings
+        if settings.access_key_id is None or settings.secret_access_key is None:
+            return None
+        return StaticKeys(
+            settings.access_key_id, settings.secret_access_key, settings.session_token
+        )
+
+    @cached_property
+    def _default_chain(self) -> Callable[[], SigningKeys]:
+        try:
+            from botocore.session import Session  # a slow import, rarely needed
+        except ImportError:
+            raise MissingExtra(
+                "AWS needs botocore.", hint='Install it: pip install "ringfence[aws]".'
+            ) from None
+        credentials = Session().get_credentials()
+        if credentials is None:
+            raise IssueRefused(
+                "No AWS credentials were found: AWS_ACCESS_KEY_ID is not set, and neither a "
+                "profile, a web identity, a container nor the machine has any.",
+                hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role.",
+            )
+        # Refreshes by itself; botocore is thread-safe here.
+        return cast("Callable[[], SigningKeys]", credentials.get_frozen_credentials)
+
+
+class _MasterCredentials:
+    """obstore's credential provider over the installation's own keys."""
+
+    def __init__(self, keys: Callable[[], SigningKeys]) -> None:
+        self._keys = keys
+
+    def __call__(self) -> S3Credential:
+        keys = self._keys()
+        # botocore renews by itself ahead of the end, so asking it often is cheap and enough.
+        static = isinstance(keys, StaticKeys)
+        return {
+            "access_key_id": keys.access_key,
+            "secret_access_key": keys.secret_key,
+            "token": keys.token,
+            "expires_at": None if static else datetime.now(UTC) + timedelta(minutes=10),
+        }
+
+
+def _document(policy: SessionPolicy) -> PolicyDocument:
+    exact = tuple(Enforcement(grant.area) for grant in policy.grants)
+    return PolicyDocument(policy.grants, "AWS IAM session policy", policy.text, exact)
+
+
+_DNS_SUFFIX: Final[Mapping[str, str]] = {"cn": "amazonaws.com.cn"}
+
+
+def _sts_endpoint(settings: AwsSettings) -> tuple[str, str]:
+    """Where STS is, and the variable that says so. The regional endpoint is AWS's advice."""
+    if settings.sts_endpoint is not None:
+        named = settings.sts_endpoint != settings.endpoint
+        return settings.sts_endpoint, "AWS_STS_ENDPOINT" if named else "AWS_ENDPOINT"
+    suffix = _DNS_SUFFIX.get(settings.region.partition("-")[0], "amazonaws.com")
+    return f"https://sts.{settings.region}.{suffix}", "AWS_REGION"
