@@ -77,24 +77,31 @@ def an_attempt(kind: Kind) -> Attempt:
         (Kind.PORT, Answer(None, NEEDS_CERTIFICATE), Outcome.REFUSED),
         (Kind.PORT, Answer(200, "OK"), Outcome.GOT_THROUGH),
         (Kind.PORT, Answer(None, "ConnectionRefusedError: no"), Outcome.UNCLEAR),
-        (Kind.MACHINE, Answer(None, "EACCES"), Outcome.REFUSED),
-        (Kind.MACHINE, Answer(None, "ENOENT"), Outcome.REFUSED),
-        (Kind.MACHINE, Answer(None, "OK"), Outcome.GOT_THROUGH),
-        (Kind.MACHINE, NO_ANSWER, Outcome.UNCLEAR),
+        (Kind.PROCESS, Answer(None, "EACCES"), Outcome.REFUSED),
+        (Kind.PROCESS, Answer(None, "OK"), Outcome.GOT_THROUGH),
+        (Kind.HIDDEN, Answer(None, "EACCES"), Outcome.REFUSED),
+        (Kind.HIDDEN, Answer(None, "ENOENT"), Outcome.REFUSED),
+        (Kind.HIDDEN, Answer(404, "Not Found"), Outcome.REFUSED),
+        (Kind.HIDDEN, Answer(None, "OK"), Outcome.GOT_THROUGH),
+        (Kind.HIDDEN, NO_ANSWER, Outcome.UNCLEAR),
     ],
 )
 def test_only_the_other_sides_own_no_is_a_refusal(
     kind: Kind, answer: Answer, outcome: Outcome
 ) -> None:
-    assert judge(an_attempt(kind), answer, confined=True) is outcome
+    assert judge(an_attempt(kind), answer, hiding=True) is outcome
 
 
 def test_what_a_system_cannot_hide_is_told_and_is_no_breach() -> None:
-    attempt = an_attempt(Kind.MACHINE)
-    assert judge(attempt, Answer(None, "OK"), confined=False) is Outcome.NOT_HIDDEN
-    assert judge(attempt, Answer(None, "EACCES"), confined=False) is Outcome.REFUSED
+    attempt = an_attempt(Kind.HIDDEN)
+    assert judge(attempt, Answer(None, "OK"), hiding=False) is Outcome.NOT_HIDDEN
+    assert judge(attempt, Answer(None, "EACCES"), hiding=False) is Outcome.REFUSED
+    # A process of the runner's is closed on every system: it protects itself.
+    process = an_attempt(Kind.PROCESS)
+    assert judge(process, Answer(None, "OK"), hiding=False) is Outcome.GOT_THROUGH
     told = verdict([attacked(Outcome.REFUSED, Outcome.NOT_HIDDEN)])
     assert told.exit_code == 0
+    assert "2 attacks, 1 refused" in told.sentence
     assert "1 files cannot be hidden on this system" in told.sentence
 
 

@@ -44,9 +44,10 @@ def probe(attempt: Attempt) -> Probe:
         Kind.OWN: Answer(200, "OK"),
         Kind.STORAGE: Answer(403, "AccessDenied"),
         Kind.PORT: Answer(None, NEEDS_CERTIFICATE),
-        Kind.MACHINE: Answer(None, "EACCES"),
+        Kind.PROCESS: Answer(None, "ENOENT"),
+        Kind.HIDDEN: Answer(None, "EACCES"),
     }[attempt.kind]
-    return Probe(attempt, answer, judge(attempt, answer, confined=True))
+    return Probe(attempt, answer, judge(attempt, answer, hiding=True))
 
 
 ATTACKED = parts.Attacked(
@@ -152,7 +153,7 @@ def test_the_json_says_the_same() -> None:
     whole = json.loads(json.dumps(document(story)))
     assert sorted(whole) == [
         *("attack", "commands", "data", "engine", "grants", "in_the_way", "log", "places"),
-        *("report", "runs", "running", "scope", "verdict"),
+        *("report", "running", "runs", "scope", "verdict"),
     ]
     assert whole["verdict"]["exit_code"] == 0
     assert len(whole["attack"]["attempts"]) == len(ATTACKED.probes)

@@ -40,7 +40,10 @@ def planted(engine: RunningEngine) -> Iterator[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for an engine of the test's own, which is stopped afterwards."""
-    state = tmp_path / "state"
+    """A folder for an engine of the test's own, which is stopped afterwards.
+
+    Its path is longer than the address of a Unix socket may be.
+    """
+    state = tmp_path / ("long-" * 20) / "state"
     yield state
     embedded.down(state, timeout=START_SECONDS)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import grpc
+import grpc  # type: ignore[import-untyped]
 
 from ringfence.embedded import Door
 from tests.embedded.support import CONTENT, RunningEngine

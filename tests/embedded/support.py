@@ -102,7 +102,7 @@ def s3(engine: RunningEngine, keys: Keys | None = None) -> S3Client:
     from botocore.config import Config
 
     keys = keys or engine.master
-    return boto3.client(
+    client: S3Client = boto3.client(
         "s3",
         endpoint_url=engine.endpoint,
         region_name="us-east-1",
@@ -111,6 +111,7 @@ def s3(engine: RunningEngine, keys: Keys | None = None) -> S3Client:
         aws_session_token=keys.token,
         config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}),
     )
+    return client
 
 
 def signed(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -16,7 +16,15 @@ from ringfence.embedded import Closed
 from ringfence.embedded.certs import make
 from ringfence.embedded.listening import listening
 from tests.embedded.inner import chunk_id
-from tests.embedded.support import CONTENT, PLANTED, RunningEngine, request, status_of, talk
+from tests.embedded.support import (
+    CONTENT,
+    NEIGHBOUR,
+    PLANTED,
+    RunningEngine,
+    request,
+    status_of,
+    talk,
+)
 
 pytestmark = pytest.mark.engine
 
@@ -104,11 +112,12 @@ def _context() -> ssl.SSLContext:
 
 def test_the_engine_listens_on_its_doors_and_nowhere_else(engine: RunningEngine) -> None:
     assert engine.status.pid is not None
-    found = listening(engine.status.pid)
-    assert found == {door.address for door in embedded.doors(engine.status)}
+    found = listening(engine.status.pid) or frozenset()
+    assert found == frozenset(door.address for door in embedded.doors(engine.status))
     assert all(name.startswith(("127.0.0.1:", "/")) for name in found)
 
 
+@pytest.mark.skipif(shutil.which("ss") is None, reason="needs the program ss")
 def test_the_kernel_and_we_see_the_same_ports(engine: RunningEngine) -> None:
     """By another program than our own reading of /proc."""
     out = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
@@ -127,7 +136,7 @@ def test_nobody_else_can_open_a_socket(engine: RunningEngine) -> None:
     for door in embedded.doors(engine.status):
         if door.unix:
             assert Path(door.address).is_socket()
-            assert os.stat(door.address).st_mode & 0o077 == 0, door
+            assert Path(door.address).stat().st_mode & 0o077 == 0, door
 
 
 @pytest.mark.parametrize("name", TLS_DOORS)
@@ -146,14 +155,13 @@ def test_inner_doors_say_nothing_to_plain_http(
 @pytest.mark.parametrize("name", TLS_DOORS)
 def test_inner_doors_say_nothing_over_tls_without_the_certificate(
     engine: RunningEngine,
-    planted: str,
     fid: str,
     contexts: dict[str, ssl.SSLContext],
     name: str,
     kind: str,
 ) -> None:
     door = engine.door(name)
-    for target in (f"/buckets/{CONTENT}/{planted}", f"/{fid}", "/dir/assign", "/status", "/"):
+    for target in (f"/buckets/{CONTENT}/{NEIGHBOUR}", f"/{fid}", "/dir/assign", "/status", "/"):
         for method in ("GET", "POST", "DELETE"):
             assert talk(door, request(method, target), contexts[kind]) == b"", (method, target)
 
@@ -167,6 +175,7 @@ def test_inner_doors_do_not_speak_http2_in_clear(
     assert answer == b"" or answer.endswith(NO_TLS)
 
 
+NO_METHOD = {"PATCH", "MOVE", "TRACE", "POST"}
 ALIVE = {"/status", "/healthz", "/readyz"}
 """Whether the gateway lives: 200, and nothing more."""
 
@@ -190,21 +199,22 @@ def _said(answer: bytes) -> str:
 
 
 def _refusals(method: str, target: str) -> set[tuple[int, str]]:
-    denied, no_such_method = {(403, "AccessDenied")}, {(405, ""), (405, "MethodNotAllowed")}
+    """What the engine answers, exactly. In HEAD's place an error has no body, so no code."""
     root = target.partition("?")[0] == "/"
-    if target in ALIVE and method in {"GET", "HEAD"}:
-        return {(200, "")}
-    if method == "OPTIONS":  # what a browser asks before it asks: the answer names no object
-        return {(200, ""), (403, "")}
-    if method in {"PATCH", "MOVE", "TRACE"} or target.startswith("//"):
-        return no_such_method
-    if method == "POST":  # at the root this is STS, and the request names no action
-        return {(400, "InvalidAction")} if root else no_such_method
-    if root and method != "GET":
-        return no_such_method
-    if "/../" in target:
-        return {(400, "InvalidRequest"), (400, "")}
-    return {(403, "")} if method == "HEAD" else denied
+    refusal = (403, "AccessDenied")
+    if method == "OPTIONS" or (target in ALIVE and method in {"GET", "HEAD"}):
+        refusal = (200, "")  # to OPTIONS: what a browser asks before it asks
+    elif root and method == "POST":
+        refusal = (400, "InvalidAction")  # this is STS, and the request names no action
+    elif method in NO_METHOD or target.startswith("//") or (root and method != "GET"):
+        refusal = (405, "MethodNotAllowed")
+    elif "/../" in target:
+        refusal = (400, "InvalidRequest")
+    return {refusal, (405, "")} if refusal[0] == 405 else {refusal, _without_body(method, refusal)}
+
+
+def _without_body(method: str, refusal: tuple[int, str]) -> tuple[int, str]:
+    return (refusal[0], "") if method == "HEAD" else refusal
 
 
 def test_a_web_page_of_elsewhere_may_not_even_ask(engine: RunningEngine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import grpc
+import grpc  # type: ignore[import-untyped]
 import pytest
 
 from ringfence.embedded.certs import make
@@ -122,10 +122,10 @@ def test_the_certificate_opens_the_door(engine: RunningEngine, planted: str, nam
 
 def test_with_the_certificate_iam_still_wants_a_token(engine: RunningEngine) -> None:
     with channel(engine.door("filer_grpc"), with_certificate(engine)) as opened:
-        for method in CALLS:
+        for method, message in CALLS.items():
             if method.startswith("/iam_pb."):
                 with pytest.raises(grpc.RpcError) as refused:
-                    call(opened, method, CALLS[method])
+                    call(opened, method, message)
                 assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED, method
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .support import NOBODY, Engine, engine_folder, python_for
+from .support import NOBODY, Engine, engine_folder, need_namespaces, python_for
 
 
 @pytest.fixture
@@ -45,3 +45,9 @@ def _ended(engine: Engine) -> Iterator[Engine]:
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def namespaces() -> None:
+    """For tests of what only namespaces give."""
+    need_namespaces()

@@ -91,6 +91,7 @@ class Engine:
         popen = {k: options.pop(k) for k in ("stdin", "stdout", "stderr") if k in options}
         arguments = [self.python, "-B", "-W", "error", str(self.folder / "engine.py")]
         if self.world:
+            need_user_namespaces(self.user)
             worlds = [self.python, "-B", str(self.folder / "worlds.py"), self.world]
             arguments = [*worlds, *arguments]
         process = subprocess.Popen(
@@ -153,6 +154,19 @@ def python_for(user: int) -> str:
     pytest.skip("no Python 3.11 on this machine that another user may run")
 
 
-def _succeeds(command: list[str], user: int) -> bool:
+def need_namespaces(user: int | None = None) -> None:
+    """Skips where the system allows no namespaces: asked of unshare(1), not of what is tested."""
+    rest = ["-mpf", "--mount-proc", "true"]
+    if not any(_succeeds(["unshare", *first, *rest], user) for first in ([], ["-Ur"])):
+        pytest.skip("this system allows no namespaces with a /proc of their own")
+
+
+def need_user_namespaces(user: int | None = None) -> None:
+    """Skips where the system allows no user namespaces, of which the other worlds are made."""
+    if not _succeeds(["unshare", "-Urmpf", "--mount-proc", "true"], user):
+        pytest.skip("this system allows no user namespaces")
+
+
+def _succeeds(command: list[str], user: int | None) -> bool:
     done = subprocess.run(command, user=user, cwd="/", capture_output=True, check=False)
     return done.returncode == 0

@@ -259,6 +259,7 @@ while os.getppid():
 """
 
 
+@pytest.mark.usefixtures("namespaces")
 @linux_only
 async def test_a_process_that_forks_without_end_does_not_get_away(marker: str) -> None:
     """No list of processes ever holds it: its namespace does."""
@@ -356,6 +357,7 @@ def test_killing_the_engine_ends_everything_while_a_fork_of_it_lives(
     wait_until(lambda: not processes_with(marker), "the end of the run's processes")
 
 
+@pytest.mark.usefixtures("namespaces")
 @linux_only
 async def test_a_launcher_that_is_killed_takes_everything_along(marker: str) -> None:
     async def kill_the_launcher(_line: Line) -> None:

@@ -54,7 +54,10 @@ class Installation:
         return credential
 
     def fenced(self, scope: Scope) -> Wire:
-        return self.master.holding(keys_of(self.credential(scope)))
+        return self.holding(self.credential(scope))
+
+    def holding(self, credential: Credential) -> Wire:
+        return self.master.holding(keys_of(credential))
 
     def tenant(self, scope: Scope) -> RawTenant:
         return RawTenant(self.fenced(scope), self.buckets)

@@ -16,12 +16,8 @@ from tests.isolation.wire import Reply
 
 pytestmark = pytest.mark.engine
 
-BUCKET = (
-    "accelerate acl analytics cors encryption intelligent-tiering inventory lifecycle location "
-    "logging metadataTable metrics notification object-lock ownershipControls policy policyStatus "
-    "publicAccessBlock replication requestPayment session tagging uploads versioning versions website"
-).split()
-OBJECT = "acl attributes legal-hold renameObject restore retention tagging torrent versionId=null".split()
+BUCKET = ["accelerate", "acl", "analytics", "cors", "encryption", "intelligent-tiering", "inventory", "lifecycle", "location", "logging", "metadataTable", "metrics", "notification", "object-lock", "ownershipControls", "policy", "policyStatus", "publicAccessBlock", "replication", "requestPayment", "session", "tagging", "uploads", "versioning", "versions", "website"]
+OBJECT = ["acl", "attributes", "legal-hold", "renameObject", "restore", "retention", "tagging", "torrent", "versionId=null"]
 METHODS = ("GET", "PUT", "DELETE", "POST", "HEAD")
 
 BODIES = {
@@ -76,16 +72,19 @@ def on_anothers_object(scene: Scene) -> Iterator[Attempt]:
         for method in METHODS:
             yield (
                 f"{method} another's?{sub}",
-                lambda m=method, s=sub: scene.attacker.send(
-                    m, f"{scene.foreign}?{s}", body(s, m)
-                ),
+                lambda m=method, s=sub: scene.attacker.send(m, f"{scene.foreign}?{s}", body(s, m)),
             )
 
 
 def on_an_own_object(scene: Scene) -> Iterator[Attempt]:
     """No mode means an object's ACL, tags, versions, locks: not of own objects either."""
-    for sub in ("acl", "attributes", "legal-hold", "retention", "tagging", "versionId=null"):
-        for method in ("GET", "PUT") if "=" not in sub else ("GET", "DELETE"):
+    administration = dict.fromkeys(("acl", "legal-hold", "retention", "tagging"), ("GET", "PUT"))
+    for sub, methods in {
+        **administration,
+        "attributes": ("GET",),
+        "versionId=null": ("GET", "HEAD", "DELETE"),
+    }.items():
+        for method in methods:
             yield (
                 f"{method} own?{sub}",
                 lambda m=method, s=sub: scene.attacker.send(m, f"{scene.own}?{s}", body(s, m)),
@@ -94,7 +93,13 @@ def on_an_own_object(scene: Scene) -> Iterator[Attempt]:
 
 def two_at_once(scene: Scene) -> Iterator[Attempt]:
     prefix = f"prefix={scene.own_prefix.replace('/', '%2F')}object"
-    beside = (prefix, f"list-type=2&{prefix}", "uploadId=x&partNumber=1", "delete=", "versionId=null")
+    beside = (
+        prefix,
+        f"list-type=2&{prefix}",
+        "uploadId=x&partNumber=1",
+        "delete=",
+        "versionId=null",
+    )
     for sub in ("policy", "cors", "lifecycle", "versioning", "object-lock", "uploads", "versions"):
         for more in beside:
             for method in METHODS:

@@ -93,7 +93,7 @@ def ways(scene: Scene) -> Iterator[Attempt]:
 
 
 def issues_nothing(reply: Reply) -> bool:
-    gives = b"SecretAccessKey" in reply.body or b"SessionToken" in reply.body
+    gives = b"<SecretAccessKey>" in reply.body or b"<SessionToken>" in reply.body
     return not gives and (refused(reply) or (reply.status >= 400 and reply.code in UNKNOWN))
 
 

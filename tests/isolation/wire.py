@@ -79,14 +79,14 @@ def authorization(
     ``headers`` has ``X-Amz-Date``, and ``X-Amz-Content-SHA256`` with the digest of the body.
     """
     path, _, query = target.partition("?")
-    fields = (f if "=" in f else f"{f}=" for f in query.split("&") if f)
+    fields = sorted(tuple(f.partition("=")[::2]) for f in query.split("&") if f)
     lowered = {name.lower(): " ".join(value.split()) for name, value in headers.items()}
     names = ";".join(sorted(lowered))
     canonical = "\n".join(
         (
             method,
             path,
-            "&".join(sorted(fields)),
+            "&".join(f"{name}={value}" for name, value in fields),
             *(f"{name}:{lowered[name]}" for name in sorted(lowered)),
             "",
             names,

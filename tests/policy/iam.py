@@ -112,8 +112,8 @@ class Policy:
         # Each of an ARN's segments is matched by itself; only the sixth may hold variables.
         wanted, found = _segments(pattern), _segments(request.resource)
         head = zip(wanted[:5], found[:5], strict=True)
-        return all(
-            part == value or self._like(part, value, None) for part, value in head
+        return (
+            wanted[:5] == found[:5] or all(self._like(part, value, None) for part, value in head)
         ) and self._like(wanted[5], found[5], request.context)
 
     def _holds(self, condition: Condition, context: Context) -> bool:

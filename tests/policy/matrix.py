@@ -165,8 +165,8 @@ def probe_calls(
     foreign = [Place(bucket, f"{p}x") for bucket in _foreign(buckets) for p in prefixes]
     places = [Place(b, key) for b in buckets.values() for key in dict.fromkeys(keys)]
     yield from _plain([*own, *foreign], _SINGLE)
-    yield from _plain(places, _DISTINCT)
     yield from _never_granted(own, buckets)
+    yield from _plain(places, _DISTINCT)
     yield from _copies(own, [*foreign, *places])
 
 

@@ -237,6 +237,16 @@ def test_split_is_the_fewest(examples: int) -> None:
     hold(examples, holds, size, size, size, st.sampled_from(AccessMode), limits)
 
 
+def test_keeping_the_earlier_grants_together_does_not_cost_a_policy() -> None:
+    # Taking what fits in order gives app with user, then tmp and logs each alone.
+    app, user, tmp, logs = wanted = grants(Scope("a" * 64, "u" * 64, "run"))
+    limit = len(render((user, logs), NAMES.__getitem__))
+    assert len(render((app, user), NAMES.__getitem__)) <= limit
+    assert len(render((tmp, logs), NAMES.__getitem__)) > limit
+    parts = split(wanted, NAMES.__getitem__, limit=limit)
+    assert [part.grants for part in parts] == [(app, tmp), (user, logs)]
+
+
 def fewest(wanted: Grants, limit: int) -> int:
     """By trying every way to give each grant a number."""
     ways = itertools.product(range(len(wanted)), repeat=len(wanted))

@@ -10,6 +10,7 @@ import pytest
 from obstore.store import MemoryStore, ObjectStore
 
 from ringfence.errors import (
+    AccessDenied,
     BucketMissing,
     LayoutMismatch,
     RingfenceError,
@@ -42,6 +43,7 @@ from tests.state.doubles import (
     as_store,
 )
 from tests.state.proxy import counting
+from tests.state.test_translate import answering, open_at, xml
 
 
 def over(double: Any, *, ordered: bool = True) -> S3StateStore:
@@ -110,13 +112,13 @@ async def test_a_life_in_requests() -> None:
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_the_newest_page_costs_the_same_among_any_number(ordered: bool) -> None:
     bucket, costs = MemoryStore(), []
-    await fill(bucket, "app", range(4001, 5001))
-    for older in (range(0), range(4001)):
-        await fill(bucket, "app", older)
+    await fill(bucket, "app", range(2001, 3001), records=range(2900, 3001))
+    for older in (range(0), range(2001)):
+        await fill(bucket, "app", older, records=range(0))
         counted = Counting(bucket if ordered else Unordered(bucket))
         page = await over(counted, ordered=ordered).list("app", limit=100)
         assert [r.created_at for r in page.records] == [
-            moment(minute) for minute in range(5000, 4900, -1)
+            moment(minute) for minute in range(3000, 2900, -1)
         ]
         costs.append((counted.requests["list"], counted.requests["get"]))
     few, many = costs
@@ -131,8 +133,7 @@ async def test_the_newest_page_costs_the_same_among_any_number(ordered: bool) ->
 
 @pytest.mark.engine
 async def test_the_newest_page_in_requests_to_the_engine(open_meta: OpenMeta, engine: Any) -> None:
-    app, costs = f"app-{id(object())}-{asyncio.get_running_loop().time()}", []
-    bucket = open_meta()
+    app, bucket, costs = new_record().app_id, open_meta(), []
     await fill(bucket, app, range(4001, 5001), records=range(4900, 5001))
     for older in (range(0), range(4001)):
         await fill(bucket, app, older, records=range(0))
@@ -141,7 +142,7 @@ async def test_the_newest_page_in_requests_to_the_engine(open_meta: OpenMeta, en
             page = await store.list(app, limit=100)
             costs.append(dict(proxy.requests))
         assert [r.created_at for r in page.records] == [
-            moment(minute) for minute in range(2500, 2400, -1)
+            moment(minute) for minute in range(5000, 4900, -1)
         ]
     assert costs == [{"LIST": 1, "GET": 100}] * 2
 
@@ -159,7 +160,7 @@ async def test_runs_of_one_window_beyond_a_request_are_listed_in_no_order_too() 
 
 async def test_a_filter_that_matches_little_is_bounded_work() -> None:
     bucket = MemoryStore()
-    await fill(bucket, "app", range(1, 1501))
+    await fill(bucket, "app", range(1, 1201))
     await over(bucket).create(new_record("app", user_id="rare", at=moment(0)))
     counted = Counting(bucket)
     store = over(counted)
@@ -285,28 +286,26 @@ async def test_what_is_not_ours_in_the_index_is_skipped() -> None:
     assert await read_all(store, "app") == [record]
 
 
-@pytest.mark.engine
-async def test_a_bucket_that_is_not_there(open_meta: OpenMeta) -> None:
-    store = S3StateStore(open_meta(bucket="no-such-bucket"), bucket="no-such-bucket")
-    with pytest.raises(BucketMissing, match="META_BUCKET no-such-bucket does not exist at http"):
-        await store.get("run")
+async def test_a_bucket_that_is_not_there() -> None:
+    async with answering(xml("404 Not Found", "NoSuchBucket")) as endpoint:
+        store = S3StateStore(open_at(endpoint), bucket="meta")
+        for work in (store.get("r"), store.create(new_record()), store.list("app")):
+            with pytest.raises(BucketMissing, match="META_BUCKET meta does not exist at http"):
+                await work
 
 
 async def test_an_engine_out_of_reach() -> None:
-    from obstore.store import S3Store
-
-    bucket = S3Store(
-        "meta",
-        endpoint="http://127.0.0.1:1",
-        access_key_id="k",
-        secret_access_key="s",
-        client_options={"allow_http": True},
-        retry_config={"max_retries": 0},
-    )
-    store = S3StateStore(bucket, bucket="meta")
+    store = S3StateStore(open_at("http://127.0.0.1:1"), bucket="meta")
     for work in (store.get("r"), store.create(new_record()), store.list("app")):
         with pytest.raises(StorageUnreachable, match=r"META_BUCKET meta: .*http://127\.0\.0\.1:1 "):
             await work
+
+
+async def test_a_bucket_that_may_only_be_read() -> None:
+    async with answering(xml("403 Forbidden", "AccessDenied")) as endpoint:
+        store = S3StateStore(open_at(endpoint), bucket="meta")
+        with pytest.raises(AccessDenied, match="META_BUCKET meta: storage refused to store a run"):
+            await store.create(new_record())
 
 
 # --- races on the engine ---------------------------------------------------------------------

@@ -49,7 +49,9 @@ def up(
         return
     _show(engine, doors=False)
     env = _relative(engine.env_file)
-    typer.echo(f"next      ringfence run --env-file {env} --app APP --user USER -- CMD")
+    # The default folder's settings are found without being named.
+    option = "" if env == str(_DEFAULT / "env") else f"--env-file {env} "
+    typer.echo(f"next      ringfence run {option}--app APP --user USER -- CMD")
 
 
 def down(folder: Folder = _DEFAULT, as_json: AsJson = False) -> None:

@@ -31,7 +31,8 @@ def plan(target: Target) -> tuple[Attempt, ...]:
         *_whole_buckets(target),
         *_more_rights(target),
         *_other_doors(target),
-        *_machine(target),
+        *_processes(target),
+        *_hidden(target),
         *_still_working(target),
     )
 
@@ -156,12 +157,16 @@ def _door(target: Target, group: Group, name: str, address: str) -> Attempt:
     return group.other(name, "GET", "door", address=address, method="GET", path=path)
 
 
-def _machine(target: Target) -> Iterator[Attempt]:
-    group = Group("The machine it runs on", Kind.MACHINE)
+def _processes(target: Target) -> Iterator[Attempt]:
+    group = Group("The processes that run it", Kind.PROCESS)
     yield group.other("its parent's environment", "read", "process", name="environ")
     runner = f"/proc/{target.runner}"
     yield group.other("the runner's environment", "read", "file", path=f"{runner}/environ")
     yield group.other("the runner's memory", "read", "file", path=f"{runner}/mem")
+
+
+def _hidden(target: Target) -> Iterator[Attempt]:
+    group = Group("The installation's files, on the same machine", Kind.HIDDEN)
     for what, path in target.files.items():
         yield group.other(what, "read", "file", path=str(path))
     for name, address in target.hidden_doors.items():

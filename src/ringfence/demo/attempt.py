@@ -25,9 +25,11 @@ class Kind(StrEnum):
     """The engine's, and it must be a 403 of its own."""
     PORT = "port"
     """Another port or socket of the engine: 401, 403, or TLS that wants a certificate."""
-    MACHINE = "machine"
-    """The operating system's: no permission, or no such file. For a socket that it could not hide,
-    the 403 or 404 of what listens there."""
+    PROCESS = "process"
+    """The kernel's, about another process: no permission, or no such process."""
+    HIDDEN = "hidden"
+    """The kernel's, about what was hidden: no permission, or no such file. Where a system has no
+    means to hide a socket, the 403 or 404 of what listens there."""
 
 
 class Outcome(StrEnum):
@@ -105,11 +107,11 @@ class Target:
     """The process that runs the executions and has the installation's keys in memory."""
 
 
-def judge(attempt: Attempt, answer: Answer, *, confined: bool) -> Outcome:
+def judge(attempt: Attempt, answer: Answer, *, hiding: bool) -> Outcome:
     """What an answer means. A refusal is the other side's own no, never "some error".
 
     Args:
-        confined: whether the system hid files and processes from the hostile job.
+        hiding: whether this system could hide files from the hostile job.
     """
     yes = answer.code == "OK" if answer.status is None else 200 <= answer.status < 300
     match attempt.kind:
@@ -119,9 +121,11 @@ def judge(attempt: Attempt, answer: Answer, *, confined: bool) -> Outcome:
             no = answer.status == 403
         case Kind.PORT:
             no = answer.status in {401, 403} or answer.code == NEEDS_CERTIFICATE
-        case Kind.MACHINE:
-            no = answer.code in {"EACCES", "EPERM", "ENOENT"} or answer.status in {403, 404}
-            if yes and not confined:
+        case Kind.PROCESS:
+            no = answer.code in _KERNEL_REFUSALS
+        case Kind.HIDDEN:
+            no = answer.code in _KERNEL_REFUSALS or answer.status in {403, 404}
+            if yes and not hiding:
                 return Outcome.NOT_HIDDEN
     if no:
         return Outcome.REFUSED
@@ -129,6 +133,7 @@ def judge(attempt: Attempt, answer: Answer, *, confined: bool) -> Outcome:
 
 
 NEEDS_CERTIFICATE: Final = "TLS certificate required"
+_KERNEL_REFUSALS: Final = frozenset({"EACCES", "EPERM", "ENOENT"})
 
 
 def as_argument(attempts: Sequence[Attempt]) -> str:

@@ -17,6 +17,9 @@ from ringfence.layout import BucketRole
 ENGINE: Final = ".ringfence"
 """The engine's folder in the demo's. ``ringfence run`` hides a folder of this name as a whole."""
 
+START_SECONDS: Final = 60.0
+"""Longer than `ringfence up` waits: the first thing that a newcomer runs, on whatever machine."""
+
 
 @dataclass(frozen=True, slots=True)
 class House:
@@ -48,7 +51,7 @@ def engine(folder: Path, *, keep: bool | None, show: Callable[[Part], None]) -> 
     """
     home = folder / ENGINE
     show(Working("Starting the engine"))
-    found = up(home, on_progress=lambda text: show(Working(text)))
+    found = up(home, timeout=START_SECONDS, on_progress=lambda text: show(Working(text)))
     kept = not found.started if keep is None else keep
     try:
         yield _house(found, home, kept=kept)

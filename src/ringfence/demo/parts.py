@@ -223,10 +223,13 @@ class Verdict:
             count = len(self.failures)
             what = "An expectation" if count == 1 else f"{count} expectations"
             return f"{what} did not hold; nothing got through the fence."
-        held = f"The fence held: {self.refused} attacks, {self.refused} refused"
+        made = self.refused + self.not_hidden
         if self.not_hidden:
-            return f"{held}; but {self.not_hidden} files cannot be hidden on this system."
-        return f"{held}, and everything else worked."
+            return (
+                f"The store's fence held: {made} attacks, {self.refused} refused; but "
+                f"{self.not_hidden} files cannot be hidden on this system."
+            )
+        return f"The fence held: {made} attacks, {made} refused, and everything else worked."
 
 
 Part = (

@@ -76,7 +76,7 @@ class Screen:
 
     @_show.register
     def _seeded(self, part: parts.Seeded) -> None:
-        self._heading("The data: NOAA's daily weather, put in by edit_app executions")
+        self._heading("The data: NOAA's daily weather, put in with edit_app credentials")
         rows = [
             (seed.app.id, seed.app.city, f"{seed.rows:,} days", f"{seed.size:,} bytes")
             for seed in part.seeds
@@ -151,7 +151,8 @@ class Screen:
         self._console.print()
         for failure in part.failures:
             self._line(f"- {failure.text}", "red")
-        style = "bold green" if part.exit_code == 0 else "bold red"
+        good = "bold yellow" if part.not_hidden else "bold green"
+        style = good if part.exit_code == 0 else "bold red"
         self._line(part.sentence, style)
 
 

@@ -27,6 +27,7 @@ from ringfence.demo.work import execute, log_of, stored_log, trouble
 from ringfence.executor.run_command import Outcome
 from ringfence.layout import BucketRole, encode_id, run_record_key
 from ringfence.logs import LogEntry
+from ringfence.providers._obstore import translating
 from ringfence.scope import Area
 from ringfence.state.record import RunRecord
 from ringfence.storage import Storage, new_run_id
@@ -86,11 +87,11 @@ def _probes(
     attempts: Sequence[Attempt], entries: Iterable[LogEntry], outcome: Outcome
 ) -> Iterable[Probe]:
     confinement = outcome.ending.confinement
-    confined = confinement is not None and confinement.complete
+    hiding = confinement is not None and confinement.own_files
     answers = dict(map(_answer, filter(None, map(_row, entries))))
     for index, attempt in enumerate(attempts):
         answer = answers.get(index, NO_ANSWER)
-        yield Probe(attempt, answer, judge(attempt, answer, confined=confined))
+        yield Probe(attempt, answer, judge(attempt, answer, hiding=hiding))
 
 
 def _row(entry: LogEntry) -> dict[str, Any] | None:
@@ -114,10 +115,18 @@ async def _others(storage: Storage, target: Target) -> Objects:
         # Its record is written by its runner; that it cannot do so itself is one of the attempts.
         BucketRole.META: (run_record_key(run),),
     }.items():
-        async for batch in storage.provider.open_bucket(role).list():
-            for meta in batch:
-                path = meta["path"]
-                if not path.startswith(own) and not path.endswith(f"-{run}"):  # its entry in a list
-                    url = f"s3://{target.buckets.of(role)}/{path}"
-                    found[url] = (meta["size"], meta["e_tag"], meta["last_modified"])
+        bucket = target.buckets.of(role)
+        for path, state in await _objects(storage, role):
+            if not path.startswith(own) and not path.endswith(f"-{run}"):  # its entry in a list
+                found[f"s3://{bucket}/{path}"] = state
     return found
+
+
+async def _objects(storage: Storage, role: BucketRole) -> list[tuple[str, tuple[object, ...]]]:
+    bucket = storage.settings.buckets.of(role)
+    with translating("list the bucket", f"{role.value.upper()}_BUCKET {bucket}"):
+        return [
+            (meta["path"], (meta["size"], meta["e_tag"], meta["last_modified"]))
+            async for batch in storage.provider.open_bucket(role).list()
+            for meta in batch
+        ]

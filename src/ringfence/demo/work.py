@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ from ringfence.demo.cast import ABOUT, ADA, APPS, JOB, USERS, App, User, example
 from ringfence.demo.parts import Computed, Finished, Granted, LogRead, Ran, Seed, Seeded
 from ringfence.executor.run_command import Job, Outcome, run_command
 from ringfence.logs import LogEntry, read_log
+from ringfence.providers._obstore import translating
 from ringfence.scope import AccessMode, Area, Scope
 from ringfence.state.record import RunRecord
 from ringfence.storage import Storage, new_run_id
@@ -44,8 +46,9 @@ async def _seed(storage: Storage, app: App) -> Seed:
     data = (examples() / "data" / app.source).read_bytes()
     about = {"city": app.city, "source": "NOAA daily summaries", "licence": "public domain"}
     workspace = await storage.open(Scope(app.id, ADA.id, mode=AccessMode.EDIT_APP))
-    await workspace.app.put_async(app.source, data)
-    await workspace.meta.put_async(ABOUT, json.dumps(about).encode())
+    with translating("store the data", "CONTENT_BUCKET and META_BUCKET"):
+        await workspace.app.put_async(app.source, data)
+        await workspace.meta.put_async(ABOUT, json.dumps(about).encode())
     return Seed(
         app, url(storage, workspace, Area.APP, app.source), data.count(b"\n") - 1, len(data)
     )
@@ -130,11 +133,10 @@ async def read_report(storage: Storage, app: App, user: User) -> Computed:
     workspace = storage.open(Scope(app.id, user.id, mode=AccessMode.INVOKE_NONE))
     key = report_key(user)
     report: dict[str, Any] = {}
-    try:
+    # Where it is not there, or not whole, the part says so.
+    with translating("read the report", "CONTENT_BUCKET"), suppress(FileNotFoundError, ValueError):
         body = await (await workspace.user.get_async(key)).bytes_async()
         report = json.loads(bytes(body))
-    except (FileNotFoundError, ValueError):
-        pass  # the part says that it is not there, or not whole
     return Computed(app, user, url(storage, workspace, Area.USER, key), report)
 
 
@@ -153,7 +155,8 @@ async def log_of(storage: Storage, record: RunRecord) -> list[LogEntry]:
 async def stored_log(storage: Storage, record: RunRecord) -> str:
     """The key of one stored part of a run's log."""
     workspace = storage.open(_reading(record))
-    listing = await workspace.logs.list().collect_async()
+    with translating("list the log", "LOG_BUCKET"):
+        listing = await workspace.logs.list().collect_async()
     return f"{workspace.grant(Area.LOGS).prefix}{listing[0]['path']}"
 
 

@@ -59,6 +59,13 @@ class Client:
         """Asks for the first key of a bucket."""
         return self._send("GET", f"/{bucket}?list-type=2&max-keys=1", b"", "s3")
 
+    def keeps(self, bucket: str, key: str) -> bool:
+        """Whether an object can be stored, read and removed."""
+        target, body = f"/{bucket}/{key}", b"ringfence"
+        stored = self._send("PUT", target, body, "s3").status == 200
+        found = stored and self._send("GET", target, b"", "s3").body == body.decode()
+        return found and self._send("DELETE", target, b"", "s3").status == 204
+
     def _sts(self, form: dict[str, str]) -> Answer:
         body = urlencode({**form, "Version": "2011-06-15"}).encode()
         return self._send("POST", "/", body, "sts")
@@ -68,7 +75,7 @@ class Client:
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
 
-        headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+        headers = {"Content-Type": "application/x-www-form-urlencoded"} if service == "sts" else {}
         request = AWSRequest(method, f"http://{HOST}:{self.port}{path}", headers, body)
         signer = S3SigV4Auth if service == "s3" else SigV4Auth
         key = Credentials(self.key.id, self.key.secret.reveal())

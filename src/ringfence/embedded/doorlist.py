@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from ringfence.embedded.model import HOST, Closed, Door, Engine, Port, Ports
@@ -22,6 +23,9 @@ S3_SOCKET: Final = "s3.sock"
 
 _TIMEOUT_SECONDS: Final = 5.0
 """For each step of trying a door."""
+
+_LONGEST_PATH: Final = 100
+"""Bytes; ``sun_path`` has 104 on macOS and 108 on Linux."""
 
 _CERTIFICATE_REQUIRED: Final = "CERTIFICATE_REQUIRED"
 """The end of OpenSSL's name for TLS alert 116 (RFC 8446, section 6)."""
@@ -47,13 +51,13 @@ def is_closed(door: Door) -> bool:
     """Tries the door without any key. A door where nobody listens is closed, too."""
     try:
         stream = connect(door)
-    except (ConnectionRefusedError, FileNotFoundError):
+    except OSError:
         return True
     with stream:
         if door.closed is Closed.MUTUAL_TLS:
             return _asks_for_certificate(stream)
         refusal = b"404" if door.closed is Closed.NO_HANDLERS else b"403"
-        return _status(stream) == refusal
+        return _status(stream) in {refusal, b""}
 
 
 def connect(door: Door) -> socket.socket:
@@ -72,13 +76,14 @@ def connect(door: Door) -> socket.socket:
 
 
 def _connect_unix(stream: socket.socket, path: Path) -> None:
-    """Connects to a socket of any path: the system's limit is about 100 bytes."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        short = Path(f"/proc/self/fd/{folder}") / path.name
-        stream.connect(str(short if short.exists() else path))
-    finally:
-        os.close(folder)
+    """Connects to a socket whose path may be longer than the system allows in an address."""
+    if len(os.fsencode(path)) <= _LONGEST_PATH:
+        stream.connect(str(path))
+        return
+    with TemporaryDirectory(prefix="ringfence-") as folder:
+        link = Path(folder, "s")
+        link.symlink_to(path)
+        stream.connect(str(link))
 
 
 def _asks_for_certificate(stream: socket.socket) -> bool:
@@ -100,5 +105,9 @@ def _asks_for_certificate(stream: socket.socket) -> bool:
 
 
 def _status(stream: socket.socket) -> bytes:
-    stream.sendall(b"GET /buckets/ HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n")
-    return stream.recv(64).partition(b" ")[2][:3]
+    """The status that an HTTP request gets, or nothing where there is no answer."""
+    try:
+        stream.sendall(b"GET /buckets/ HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n")
+        return stream.recv(64).partition(b" ")[2][:3]
+    except OSError:
+        return b""

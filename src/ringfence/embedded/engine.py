@@ -35,7 +35,7 @@ START_FREE_BYTES: Final = 2 * command.MIN_FREE_BYTES
 _LOG_BYTES: Final = 8 << 20
 _ATTEMPTS: Final = 3
 _HUNG_SECONDS: Final = 10.0
-_SETTLE_SECONDS: Final = 0.3
+_SETTLE_SECONDS: Final = 0.5
 
 Progress = Callable[[str], None]
 
@@ -57,15 +57,16 @@ def up(
     say = on_progress or _ignore
     program = binary.find()
     state = statedir.locate(state_dir)
-    statedir.prepare(state)
     deadline = time.monotonic() + timeout
-    with statedir.locked(state, timeout):
-        if process.is_alive(state) and not _revive(state, deadline, say):
-            _end(state, DOWN_SECONDS)
-        started = not process.is_alive(state)
-        if started:
-            _start(state, program, deadline, say)
-        return _engine(state, started=started)
+    with statedir.in_words(state):
+        statedir.prepare(state)
+        with statedir.locked(state, timeout):
+            if process.is_alive(state) and not _revive(state, deadline, say):
+                _end(state, DOWN_SECONDS)
+            started = not process.is_alive(state)
+            if started:
+                _start(state, program, deadline, say)
+            return _engine(state, started=started)
 
 
 def down(state_dir: Path, *, timeout: float = DOWN_SECONDS) -> bool:
@@ -78,21 +79,27 @@ def down(state_dir: Path, *, timeout: float = DOWN_SECONDS) -> bool:
         EngineError: it cannot be stopped, or another command is at work.
     """
     state = statedir.locate(state_dir)
-    if not state.installation.exists():
-        return False
-    with statedir.locked(state, timeout):
-        was_running = process.is_alive(state)
-        if was_running:
-            _end(state, timeout)
-        return was_running
+    with statedir.in_words(state):
+        if not state.installation.exists():
+            return False
+        with statedir.locked(state, timeout):
+            was_running = process.is_alive(state)
+            if was_running:
+                _end(state, timeout)
+            return was_running
 
 
 def status(state_dir: Path) -> Engine | None:
-    """The engine as it is now, or None where none was ever started in this folder."""
+    """The engine as it is now, or None where none was ever started in this folder.
+
+    Raises:
+        EngineError: the folder cannot be read, or is damaged.
+    """
     state = statedir.locate(state_dir)
-    if not state.installation.exists() or ports.kept(state) is None:
-        return None
-    return _engine(state, started=False)
+    with statedir.in_words(state):
+        if not state.installation.exists() or ports.kept(state) is None:
+            return None
+        return _engine(state, started=False)
 
 
 def _ignore(_text: str) -> None:
@@ -109,6 +116,9 @@ def _revive(state: StateDir, deadline: float, say: Progress) -> bool:
         _finish(state, found, limit, say)
     except readiness.NotReady:
         return False
+    except readiness.DoorOpen:
+        _end(state, 0)
+        raise
     return True
 
 
@@ -134,6 +144,7 @@ def _launch(
     say(f"Starting SeaweedFS {program.version}")
     configfiles.write(state, keys.load_or_make(state))
     statedir.write_private(state.version, program.version)
+    state.finished.unlink(missing_ok=True)
     _remove_sockets(state, settled)
     log, offset = process.open_log(state.log, _LOG_BYTES)
     try:
@@ -166,7 +177,10 @@ def _finish(state: StateDir, settled: Ports, deadline: float, say: Progress) -> 
     readiness.require_closed(state, settled)
     say("Looking after the buckets")
     readiness.make_buckets(secrets, settled, deadline)
+    if not state.finished.exists():
+        readiness.require_objects(secrets, settled, deadline)
     statedir.write_private(state.env, envfile.render(envfile.variables(secrets, settled)))
+    statedir.write_private(state.finished, "")
 
 
 def _require_room(state: StateDir) -> None:
@@ -192,10 +206,11 @@ def _end(state: StateDir, timeout: float) -> None:
 
 
 class _Quiet:
-    """Whether the part that holds the objects has closed its files.
+    """Whether the engine can acknowledge nothing any more, and has had a moment to finish.
 
-    It closes its ports first. Only then may the process be killed, and it has to be: its other
-    parts wait for each other for up to 15 seconds, and sometimes for ever.
+    It cannot without the part that keeps the objects or the one that keeps their names; which of
+    them stops first is left to chance. Then it may be killed, and has to be: its parts wait for
+    each other for 15 seconds, and sometimes for ever. What was acknowledged is in its files.
     """
 
     def __init__(self, settled: Ports | None) -> None:
@@ -205,8 +220,8 @@ class _Quiet:
     def __call__(self) -> bool:
         if self._ports is None:
             return True
-        inner = (self._ports[Port.VOLUME], self._ports[Port.VOLUME_GRPC])
-        if not all(ports.is_free(number) for number in inner):
+        needed = (self._ports[Port.VOLUME_GRPC], self._ports[Port.FILER_GRPC])
+        if not any(ports.is_free(number) for number in needed):
             return False
         self._since = self._since or time.monotonic()
         return time.monotonic() - self._since > _SETTLE_SECONDS

@@ -16,12 +16,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ringfence.embedded.statedir import POLL_SECONDS, StateDir, read_private, try_lock
+from ringfence.embedded.statedir import (
+    POLL_SECONDS,
+    StateDir,
+    is_locked,
+    read_private,
+    try_lock,
+)
 from ringfence.errors import EngineError
 
 _PRIVATE: Final = 0o077
 _KILL_SECONDS: Final = 10.0
 _LAUNCH_SECONDS: Final = 10.0
+_LOCK_SECONDS: Final = 1.0
 
 # The inner shell says its own process id before it becomes the engine. The outer one ends at once,
 # so that the engine is nobody's child and leaves no zombie behind. Both need only POSIX.
@@ -33,14 +40,7 @@ sh -c 'echo $$ >"$0" && exec "$@"' "$pid" "$@" </dev/null &
 
 def is_alive(state: StateDir) -> bool:
     """Whether the engine's process lives."""
-    try:
-        descriptor = os.open(state.alive, os.O_RDWR | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
-    try:
-        return not try_lock(descriptor)
-    finally:
-        os.close(descriptor)
+    return is_locked(state.alive)
 
 
 def pid_of(state: StateDir) -> int | None:
@@ -59,7 +59,8 @@ def spawn(
     """
     descriptor = os.open(state.alive, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        if not try_lock(descriptor):
+        # Somebody who asks whether it lives holds the lock too, for a moment.
+        if not try_lock(descriptor, timeout=_LOCK_SECONDS):
             raise EngineError(f"The engine in {state.root} is alive already.")
         state.pid.unlink(missing_ok=True)
         subprocess.run(

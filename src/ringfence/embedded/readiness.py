@@ -14,17 +14,25 @@ from ringfence.embedded.listening import listening
 from ringfence.embedded.model import BUCKETS, Port, Ports
 from ringfence.embedded.statedir import POLL_SECONDS, StateDir
 from ringfence.errors import EngineError
+from ringfence.layout import EXECUTION_PREFIX, BucketRole
 
 _NO_ANSWER: Final = (OSError, http.client.HTTPException)
 _NOTHING: Final = (
     '{"Version":"2012-10-17","Statement":'
     '[{"Effect":"Deny","Action":["s3:*"],"Resource":["arn:aws:s3:::*"]}]}'
 )
+_PROBE: Final = f"{EXECUTION_PREFIX}engine-probe"
+"""Where no execution may look."""
+_DEFECT: Final = "This is a defect; please report it with the version of SeaweedFS."
 _EXISTS: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 
 class NotReady(Exception):
     """It died, or did not answer in time. The message says which."""
+
+
+class DoorOpen(EngineError):
+    """Somebody without keys could get in."""
 
 
 class PortTaken(EngineError):
@@ -108,25 +116,46 @@ def _wait_for_bucket(master: Client, bucket: str, deadline: float) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def require_objects(keys: Keys, ports: Ports, deadline: float) -> None:
+    """Stores an object and reads it back: the part that keeps them is the last to be ready.
+
+    Raises:
+        NotReady: that did not work in time, or the engine stopped answering.
+    """
+    client = Client(ports[Port.S3], keys.master)
+    try:
+        while not client.keeps(BUCKETS[BucketRole.META], _PROBE):
+            if time.monotonic() > deadline:
+                raise NotReady("it did not store an object in time")
+            time.sleep(POLL_SECONDS)
+    except _NO_ANSWER as error:
+        raise NotReady(f"it stopped answering ({type(error).__name__})") from error
+
+
 def require_closed(state: StateDir, ports: Ports) -> None:
     """Tries every door, and looks for doors that nobody knows.
 
     Raises:
-        EngineError: one is open. The engine must not go on.
+        DoorOpen: one is open. The engine must not go on.
+        NotReady: it does not listen where it should.
     """
     known = tuple(doorlist.expected(state, ports))
     for door in known:
         if not doorlist.is_closed(door):
-            raise EngineError(
+            raise DoorOpen(
                 f"The engine's {door.name} ({door.address}) answers without keys, so the fence "
                 "has a way round; the engine was stopped.",
-                hint="This is a defect; please report it with the version of SeaweedFS.",
+                hint=_DEFECT,
             )
     pid = process.pid_of(state)
     found = listening(pid) if pid is not None else None
-    unknown = sorted((found or frozenset()) - {door.address for door in known})
-    if unknown:
-        raise EngineError(
-            f"The engine listens where it should not ({', '.join(unknown)}); it was stopped.",
-            hint="This is a defect; please report it with the version of SeaweedFS.",
+    if found is None:  # this system does not tell
+        return
+    addresses = {door.address for door in known}
+    if found - addresses:
+        unknown = ", ".join(sorted(found - addresses))
+        raise DoorOpen(
+            f"The engine listens where it should not ({unknown}); it was stopped.", hint=_DEFECT
         )
+    if addresses - found:
+        raise NotReady(f"it does not listen on {', '.join(sorted(addresses - found))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -85,14 +86,33 @@ class StateDir:
         return self.conf / "version"
 
     @property
+    def finished(self) -> Path:
+        """There once the start was seen to its end."""
+        return self.conf / "finished"
+
+    @property
     def pid(self) -> Path:
         """Written by the engine's process; says nothing unless ``alive`` is locked."""
         return self.conf / "pid"
 
 
 def locate(folder: Path) -> StateDir:
-    """The state folder, absolute, with links in its parents resolved."""
-    return StateDir(Path(os.path.abspath(folder)).resolve())  # noqa: PTH100 - not strict
+    """The state folder, absolute, with links resolved. It need not exist."""
+    return StateDir(folder.resolve())
+
+
+@contextmanager
+def in_words(state: StateDir) -> Iterator[None]:
+    """Turns what the system says about files into an :class:`EngineError`."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or state.root
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise EngineError(
+            f"The engine's folder {state.root} cannot be used: {error.strerror} ({where}).",
+            hint="Make room on its disk." if full else "Choose another with --dir.",
+        ) from error
 
 
 def prepare(state: StateDir) -> None:
@@ -100,18 +120,9 @@ def prepare(state: StateDir) -> None:
 
     Raises:
         UsageError: it is no folder, or has other things in it.
-        EngineError: it cannot be made or written, or belongs to somebody else.
+        EngineError: it belongs to somebody else.
+        OSError: it cannot be made or written.
     """
-    try:
-        _prepare(state)
-    except OSError as error:
-        raise EngineError(
-            f"The folder {state.root} cannot be made or written ({error.strerror}).",
-            hint="Choose another one with --dir.",
-        ) from error
-
-
-def _prepare(state: StateDir) -> None:
     root = state.root
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root} is a file, not a folder.", hint="Choose another with --dir.")
@@ -174,28 +185,48 @@ def locked(state: StateDir, timeout: float) -> Iterator[None]:
     Raises:
         EngineError: another one is at it for longer than ``timeout`` seconds.
     """
-    deadline = time.monotonic() + timeout
     descriptor = os.open(state.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        while not try_lock(descriptor):
-            if time.monotonic() > deadline:
-                raise EngineError(
-                    f"Another `ringfence up` or `down` is at work in {state.root}.",
-                    hint="Wait for it, or end it.",
-                )
-            time.sleep(POLL_SECONDS)
+        if not try_lock(descriptor, timeout=timeout):
+            raise EngineError(
+                f"Another `ringfence up` or `down` is at work in {state.root}.",
+                hint="Wait for it, or end it.",
+            )
         yield
     finally:
         os.close(descriptor)
 
 
-def try_lock(descriptor: int) -> bool:
-    """Takes the lock of an open file, unless somebody has it."""
+def try_lock(descriptor: int, *, timeout: float = 0) -> bool:
+    """Takes the lock of an open file, unless somebody has it for longer than ``timeout`` seconds.
+
+    It goes with the open file: to whoever inherits it, and until the last of them has closed it.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        else:
+            return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock; others who ask are not taken for holders."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
         return False
-    return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def remove_sockets(paths: Iterator[Path]) -> None:

@@ -14,8 +14,8 @@ from ringfence.executor.fenced import fenced_environment
 from ringfence.executor.process import Confine, Ending, Line, execute, protect_this_process
 from ringfence.executor.service import RunService
 from ringfence.logs import LogEntry
-from ringfence.runs import Cancel, Change, Complete, Fail, TimeOut
 from ringfence.running import Run
+from ringfence.runs import Cancel, Change, Complete, Fail, TimeOut
 from ringfence.scope import AccessMode
 from ringfence.state.record import RunRecord
 from ringfence.storage import Storage

@@ -45,6 +45,7 @@ class Field:
     version: dict[Place, str] = field(default_factory=dict)
     uploads: dict[Place, Upload] = field(default_factory=dict)
     before: dict[BucketRole, Mapping[str, str]] = field(default_factory=dict)
+    after: dict[BucketRole, Mapping[str, str]] = field(default_factory=dict)
     pending: dict[BucketRole, frozenset[tuple[str, str]]] = field(default_factory=dict)
     parts: dict[Place, frozenset[str] | None] = field(default_factory=dict)
     _mine: set[Place] = field(default_factory=set)
@@ -96,7 +97,7 @@ class Field:
     def changes(self) -> Iterator[tuple[Place, str]]:
         """Each object that is new, another, or gone since."""
         for role, before in self.before.items():
-            after = self.owner.versions(role)
+            after = self.after[role] = self.owner.versions(role)
             for key in before.keys() | after.keys():
                 if before.get(key) != after.get(key):
                     gone, new = key not in after, key not in before

@@ -89,7 +89,8 @@ class Judge:
         for place, how in self.field.upload_changes(foreign, pool):
             if watched.covers(place) and not may(self.held, Permission.WRITE, place):
                 yield Violation("LEAK", f"{place}: {how}", watched.probe(place))
-        own = [place for place in watched.places if may(self.held, Permission.WRITE, place)]
+        there = (p for p in watched.places if p.key in self.field.after[p.bucket])
+        own = [place for place in there if may(self.held, Permission.WRITE, place)]
         for place, body in zip(own, pool.map(self.field.owner.read, own), strict=True):
             for source in self.field.owners_of(body or b""):
                 if not may(self.held, Permission.READ, source) and source != place:

@@ -17,6 +17,7 @@ from ringfence.testing._isolation_model import (
     LISTINGS,
     NEEDS,
     READS_OTHER,
+    WRITES_OTHER,
     Expected,
     Operation,
     Place,
@@ -277,15 +278,16 @@ class Plan:
         return Expected.REFUSED
 
     def _other(self, operation: Operation, place: Place) -> Place | None:
+        # One for each probe where it is written or deleted, so that each shows what it did. The
+        # copies of parts go to one upload.
+        own = blake2b(str(place).encode(), digest_size=8).hexdigest()
         if operation in COPIES:
             grant = self._home(_far_need(operation))
-            name = "source" if operation in READS_OTHER else "sink"
-            return Place(grant.bucket, f"{grant.prefix}{name}")
+            name = {Operation.COPY_FROM: f"sink/{own}", Operation.PART_COPY_FROM: "parts"}
+            return Place(grant.bucket, f"{grant.prefix}{name.get(operation, 'source')}")
         if operation is Operation.DELETE_MANY:
             grant = self._home(Permission.DELETE, place.bucket)
-            # One for each: a bulk delete that is allowed takes it along.
-            name = blake2b(str(place).encode(), digest_size=8).hexdigest()
-            return Place(grant.bucket, f"{grant.prefix}along/{name}")
+            return Place(grant.bucket, f"{grant.prefix}along/{own}")
         return None
 
     def _home(self, permission: Permission, bucket: BucketRole | None = None) -> Grant:
@@ -319,5 +321,5 @@ def planted(probe: Probe) -> Iterable[Place]:
             yield Place(probe.bucket, f"{probe.prefix}deeper/object")
     elif probe.operation is not Operation.PUT_IF_ABSENT and probe.expected is not Expected.HARMLESS:
         yield probe.place
-    if probe.other is not None and not probe.other.key.endswith("/sink"):
+    if probe.other is not None and probe.operation not in WRITES_OTHER:
         yield probe.other

@@ -69,11 +69,11 @@ def end_family(command: Command) -> None:
     """
     command.signal(KILL)
     for _ in range(PASSES):
-        found = _descendants(os.getpid()) if linux.ON_LINUX else []
-        for pid in found:
-            _kill(pid)
-        if not command.reap() and not found:
+        # Orphans become the subreaper's children: when it has none, there is nobody left.
+        if not command.reap():
             return
+        for pid in _descendants(os.getpid()) if linux.ON_LINUX else ():
+            _kill(pid)
         select.select([], [], [], PASS_SECONDS)
 
 
