@@ -236,9 +236,10 @@ class RawOwner:
         return frozenset(texts(reply, "Part/ETag")) if reply.status == 200 else None
 
     def uploads(self, bucket: BucketRole) -> frozenset[tuple[str, str]]:
+        # Its keys are as they are: this engine does not know encoding-type here.
         reply = self.wire.send("GET", target(self._bucket(bucket), uploads=""))
         assert reply.status == 200, reply
-        keys = map(unquote_plus, texts(reply, "Upload/Key"))
+        keys = texts(reply, "Upload/Key")
         return frozenset(zip(keys, texts(reply, "Upload/UploadId"), strict=True))
 
     def clear(self, places: Iterable[Place], uploads: Iterable[tuple[Place, str]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -64,14 +65,13 @@ def denied_or_unknown(reply: Reply) -> bool:
 
 def iam_calls(scene: Scene) -> Iterator[Attempt]:
     for action, fields in IAM.items():
+        call = {"Action": action, **fields}
         for service in ("iam", "sts", "s3"):
             yield (
                 f"{action} [{service}]",
-                lambda a=action, f=fields, s=service: scene.attacker.form(
-                    s, Action=a, **{**f, "Version": "2010-05-08"}
-                ),
+                partial(scene.attacker.form, service, **call, Version="2010-05-08"),
             )
-        yield f"{action} [unsigned]", lambda a=action, f=fields: scene.anyone.form(Action=a, **f)
+        yield f"{action} [unsigned]", partial(scene.anyone.form, **call)
 
 
 def test_identities_are_out_of_reach(scene: Scene) -> None:
@@ -87,17 +87,43 @@ def test_self_service_gives_no_key_away(scene: Scene, action: str) -> None:
     """
     fields = {"AccessKeyId": "x", "Status": "Inactive", "Version": "2010-05-08"}
     reply = scene.attacker.form("iam", Action=action, **fields)
-    secrets = [scene.installation.master.keys, scene.victim.keys]
-    assert all(keys and keys.secret.encode() not in reply.body for keys in secrets)
+    others = [scene.installation.master.keys, scene.victim.keys]
+    assert all(keys and keys.secret.encode() not in reply.body for keys in others)
     assert b"SecretAccessKey" not in reply.body
     if action != "ListAccessKeys":
         assert denied_or_unknown(reply)
     assert scene.installation.master.form(Action="GetCallerIdentity").status == 200
 
 
-# --- S3 Tables ---------------------------------------------------------------------------------------
+# --- S3 Tables ------------------------------------------------------------------------
 
-TABLES = ["CreateTableBucket", "GetTableBucket", "ListTableBuckets", "DeleteTableBucket", "PutTableBucketPolicy", "GetTableBucketPolicy", "DeleteTableBucketPolicy", "CreateNamespace", "GetNamespace", "ListNamespaces", "DeleteNamespace", "CreateTable", "GetTable", "ListTables", "DeleteTable", "UpdateTable", "RenameTable", "PutTablePolicy", "GetTablePolicy", "DeleteTablePolicy", "TagResource", "ListTagsForResource", "UntagResource", "PutTableBucketMaintenanceConfiguration", "GetTableBucketMaintenanceConfiguration"]
+TABLES = [
+    "CreateTableBucket",
+    "GetTableBucket",
+    "ListTableBuckets",
+    "DeleteTableBucket",
+    "PutTableBucketPolicy",
+    "GetTableBucketPolicy",
+    "DeleteTableBucketPolicy",
+    "CreateNamespace",
+    "GetNamespace",
+    "ListNamespaces",
+    "DeleteNamespace",
+    "CreateTable",
+    "GetTable",
+    "ListTables",
+    "DeleteTable",
+    "UpdateTable",
+    "RenameTable",
+    "PutTablePolicy",
+    "GetTablePolicy",
+    "DeleteTablePolicy",
+    "TagResource",
+    "ListTagsForResource",
+    "UntagResource",
+    "PutTableBucketMaintenanceConfiguration",
+    "GetTableBucketMaintenanceConfiguration",
+]
 
 
 def table_call(wire: Wire, operation: str, bucket: str, namespace: str, name: str) -> Reply:
@@ -134,14 +160,12 @@ def table_calls(scene: Scene) -> Iterator[Attempt]:
             for operation in TABLES:
                 yield (
                     f"{operation} {bucket}/{namespace}/{name}",
-                    lambda o=operation, b=bucket, ns=namespace, n=name: table_call(
-                        scene.attacker, o, b, ns, n
-                    ),
+                    partial(table_call, scene.attacker, operation, bucket, namespace, name),
                 )
 
 
 def test_the_tables_api_changes_nothing(scene: Scene) -> None:
-    """The engine looks before it asks for permission, and finds no table: it never comes to writing.
+    """The engine looks before it asks for permission: it finds no table and never writes.
 
     Hence answers such as 404 and 500 for what it should refuse. Nothing is created or deleted.
     """
@@ -168,7 +192,10 @@ def test_nobody_reaches_the_tables_api(scene: Scene) -> None:
 
 
 def test_the_tables_api_tells_nothing_of_neighbours(scene: Scene) -> None:
-    """Whether a folder of two levels exists must not show. Bucket names with a dot are no ARN there."""
+    """Whether a folder of two levels exists must not show.
+
+    Bucket names with a dot are no ARN there.
+    """
     victim = scene.foreign_prefix.split("/")[1]
     answers = {
         name: [
@@ -184,7 +211,7 @@ def test_the_tables_api_tells_nothing_of_neighbours(scene: Scene) -> None:
     assert there == not_there
 
 
-# --- the server itself ---------------------------------------------------------------------------------
+# --- the server itself ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/status", "/healthz", "/readyz"])

@@ -91,8 +91,8 @@ def test_a_scope_without_a_run_has_the_apps_logs(
 
 def test_a_split_credential_is_exact_in_each_part(installation: Installation, tag: str) -> None:
     """Ids as long as there are need several credentials; each opens its own areas and no other."""
-    ids = (f"{tag}{letter * MAX_ID_BYTES}"[: MAX_ID_BYTES - 1] for letter in "aur")
-    scope = Scope(*ids)
+    app, user, run = (f"{tag}{letter * MAX_ID_BYTES}"[: MAX_ID_BYTES - 1] for letter in "aur")
+    scope = Scope(app, user, run)
     held = grants(scope, installation.case)
     parts = installation.provider.issue(held, session="isolation")
     assert len(parts) > 1

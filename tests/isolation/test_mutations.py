@@ -1,7 +1,7 @@
 """Planted defects: the matrix must see each of them, or it proves nothing.
 
-The policy that the provider renders is spoilt before it goes to the engine; the engine then enforces
-the spoilt one, really.
+The policy that the provider renders is spoilt before it goes to the engine; the engine then
+enforces the spoilt one, really.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def test_a_narrower_policy_is_seen(
 def test_what_a_leak_did_is_seen_too(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, scope: Scope
 ) -> None:
-    """Not only the answer: the canary that came back, the object that changed, the upload that went."""
+    """Not only the answer: a canary that came back, an object that changed, an upload that went."""
     report = attack_with(installation, monkeypatch, scope, whole_bucket)
     found = "\n".join(violation.found for violation in report.violations)
     for effect in ("came back", "is overwritten", "is gone", "is new", "holds the content of"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import posixpath
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import quote, unquote
 
 import pytest
@@ -88,7 +89,8 @@ def lines(scene: Scene) -> Iterator[str]:
     yield f"/{bucket}/{foreign}.versions/"
 
 
-def signatures(line: str, own: str) -> set[str]:
+def signable(line: str, own: str) -> set[str]:
+    """What a server may take the line for when it checks the signature."""
     path = line.partition("?")[0]
     plain = unquote(path, errors="replace")
     return {
@@ -103,13 +105,11 @@ def signatures(line: str, own: str) -> set[str]:
 
 def attempts(scene: Scene) -> Iterator[Attempt]:
     for line in lines(scene):
-        for signed in sorted(signatures(line, scene.own)):
-            for method in ("GET", "PUT", "DELETE"):
+        for signed in sorted(signable(line, scene.own)):
+            for method, body in (("GET", b""), ("PUT", b"evil"), ("DELETE", b"")):
                 yield (
                     f"{method} {line} (signed {signed})",
-                    lambda m=method, at=line, s=signed: scene.attacker.send(
-                        m, at, b"evil" if m == "PUT" else b"", signed=s
-                    ),
+                    partial(scene.attacker.send, method, line, body, signed=signed),
                 )
 
 

@@ -36,7 +36,7 @@ def sdk(scene: Scene) -> Iterator[S3Client]:
 
 def client_of(wire: Wire) -> S3Client:
     assert wire.keys is not None
-    return boto3.client(
+    client: S3Client = boto3.client(
         "s3",
         endpoint_url=wire.endpoint,
         region_name=wire.region,
@@ -45,6 +45,7 @@ def client_of(wire: Wire) -> S3Client:
         aws_session_token=wire.keys.token,
         config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
     )
+    return client
 
 
 def presigned(sdk: S3Client, scene: Scene, call: str, key: str, seconds: int = 300) -> str:
@@ -109,7 +110,7 @@ def test_anothers_token_beside_a_url_is_no_help(scene: Scene, sdk: S3Client) -> 
         assert not scene.tells(reply)
 
 
-# --- POST policies: uploads by browsers -----------------------------------------------------------
+# --- POST policies: uploads by browsers -----------------------------------------------
 
 
 def form(fields: dict[str, str], filename: str = "f") -> tuple[bytes, dict[str, str]]:

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -37,7 +38,7 @@ def token(wire: Wire) -> str:
     return found
 
 
-# --- keys and tokens -------------------------------------------------------------------------------
+# --- keys and tokens ------------------------------------------------------------------
 
 
 def mixtures(scene: Scene) -> Iterator[tuple[str, Keys]]:
@@ -58,14 +59,16 @@ def mixtures(scene: Scene) -> Iterator[tuple[str, Keys]]:
     yield "another case of the id", replace(mine, access=mine.access.swapcase())
 
 
-def test_keys_and_tokens_do_not_mix(scene: Scene) -> None:
-    attempts: list[Attempt] = []
+def by_mixtures(scene: Scene) -> Iterator[Attempt]:
     for name, mixed in mixtures(scene):
         wire = scene.attacker.holding(mixed)
         for at in (scene.own, scene.foreign, target(scene.content, prefix=scene.own_prefix)):
-            attempts.append((f"{name}: {at}", lambda w=wire, at=at: w.send("GET", at)))
-        attempts.append((f"{name}: STS", lambda w=wire: w.form(Action="GetCallerIdentity")))
-    assert failures(scene, attempts, turned_away) == []
+            yield f"{name}: {at}", partial(wire.send, "GET", at)
+        yield f"{name}: STS", partial(wire.form, Action="GetCallerIdentity")
+
+
+def test_keys_and_tokens_do_not_mix(scene: Scene) -> None:
+    assert failures(scene, by_mixtures(scene), turned_away) == []
 
 
 def test_a_session_is_what_it_was_made(scene: Scene) -> None:
@@ -74,7 +77,7 @@ def test_a_session_is_what_it_was_made(scene: Scene) -> None:
     assert scene.victim.send("GET", scene.foreign).body == scene.secret
 
 
-# --- the token itself --------------------------------------------------------------------------------
+# --- the token itself -----------------------------------------------------------------
 
 
 def decoded(part: str) -> bytes:
@@ -113,7 +116,7 @@ GUESSES: Final = (b"", b"secret", b"seaweedfs", b"ringfence", b"\0" * 32)
 """Signing keys that somebody may have left in place."""
 
 
-def tokens(scene: Scene, claims: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def forgeries(scene: Scene, claims: dict[str, Any]) -> Iterator[tuple[str, str]]:
     header, _, signature = token(scene.attacker).split(".")
     payload = encoded(json.dumps(claims, separators=(",", ":")).encode())
     yield "signed as before", f"{header}.{payload}.{signature}"
@@ -127,35 +130,32 @@ def tokens(scene: Scene, claims: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"signed with {guess[:8]!r}", f"{header}.{payload}.{encoded(mac)}"
 
 
-def test_a_rewritten_token_is_none(scene: Scene) -> None:
-    attempts: list[Attempt] = []
+def by_forgeries(scene: Scene) -> Iterator[Attempt]:
     for what, claims in rewritten(scene):
-        for how, forged in tokens(scene, claims):
+        for how, forged in forgeries(scene, claims):
             wire = scene.attacker.holding(replace(keys(scene.attacker), token=forged))
             bearer = {"Authorization": f"Bearer {forged}"}
-            attempts += [
-                (f"{what}, {how}", lambda w=wire: w.send("GET", scene.foreign)),
-                (
-                    f"{what}, {how}, bearer",
-                    lambda b=bearer: scene.anyone.send("GET", scene.foreign, headers=b),
-                ),
-            ]
-    assert failures(scene, attempts, turned_away) == []
+            yield f"{what}, {how}", partial(wire.send, "GET", scene.foreign)
+            yield (
+                f"{what}, {how}, bearer",
+                partial(scene.anyone.send, "GET", scene.foreign, headers=bearer),
+            )
 
 
-def test_a_token_alone_opens_nothing_of_others(scene: Scene) -> None:
-    """As a bearer, or beside an unsigned request. The engine takes it for nothing even at home."""
-    attempts: list[Attempt] = []
+def test_a_rewritten_token_is_none(scene: Scene) -> None:
+    assert failures(scene, by_forgeries(scene), turned_away) == []
+
+
+def by_a_token_alone(scene: Scene) -> Iterator[Attempt]:
+    """As a bearer, or beside an unsigned request."""
     for header in (
         {"Authorization": f"Bearer {token(scene.attacker)}"},
         {"X-Amz-Security-Token": token(scene.attacker)},
     ):
         for method, body in (("GET", b""), ("PUT", b"evil"), ("DELETE", b"")):
-            attempts.append(
-                (
-                    f"{method} by {next(iter(header))}",
-                    lambda m=method, b=body, h=header: scene.anyone.send(m, scene.foreign, b, h),
-                )
+            yield (
+                f"{method} by {next(iter(header))}",
+                partial(scene.anyone.send, method, scene.foreign, body, header),
             )
         for at in (
             f"/{scene.content}",
@@ -163,10 +163,12 @@ def test_a_token_alone_opens_nothing_of_others(scene: Scene) -> None:
             f"/{scene.content}?policy",
             "/",
         ):
-            attempts.append(
-                (f"GET {at}", lambda at=at, h=header: scene.anyone.send("GET", at, headers=h))
-            )
-    assert failures(scene, attempts, refused) == []
+            yield f"GET {at}", partial(scene.anyone.send, "GET", at, headers=header)
+
+
+def test_a_token_alone_opens_nothing_of_others(scene: Scene) -> None:
+    """The engine takes it for nothing even at home."""
+    assert failures(scene, by_a_token_alone(scene), refused) == []
 
 
 def test_the_secret_is_not_in_the_token(scene: Scene) -> None:
@@ -180,31 +182,27 @@ def test_the_secret_is_not_in_the_token(scene: Scene) -> None:
             assert secret not in {digest.hexdigest(), base64.b64encode(digest.digest()).decode()}
 
 
-# --- nobody, and older signatures ------------------------------------------------------------------------
+# --- nobody, and older signatures -----------------------------------------------------
 
 
-def test_nobody_gets_anything(scene: Scene) -> None:
+def by_nobody(scene: Scene) -> Iterator[Attempt]:
+    for method, body in (("GET", b""), ("HEAD", b""), ("PUT", b"x"), ("DELETE", b"")):
+        for at in (scene.own, scene.foreign, f"/{scene.content}", f"/{scene.content}?list-type=2"):
+            yield f"{method} {at}", partial(scene.anyone.send, method, at, body)
     trailer = {
         "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
         "x-amz-decoded-content-length": "4",
     }
-    attempts: list[Attempt] = [
-        (
-            f"{method} {at}",
-            lambda m=method, at=at: scene.anyone.send(m, at, b"x" if m == "PUT" else b""),
-        )
-        for method in ("GET", "HEAD", "PUT", "DELETE")
-        for at in (scene.own, scene.foreign, f"/{scene.content}", f"/{scene.content}?list-type=2")
-    ]
     chunk = b"4\r\nevil\r\n0\r\n\r\n"
-    attempts.append(
-        ("PUT in chunks", lambda: scene.anyone.send("PUT", scene.foreign, chunk, trailer))
-    )
-    assert failures(scene, attempts, refused) == []
+    yield "PUT in chunks", partial(scene.anyone.send, "PUT", scene.foreign, chunk, trailer)
+
+
+def test_nobody_gets_anything(scene: Scene) -> None:
+    assert failures(scene, by_nobody(scene), refused) == []
 
 
 def version_2(wire: Wire, method: str, at: str, *, with_token: bool) -> dict[str, str]:
-    """Signature Version 2 (Amazon S3 Developer Guide, *Signing and authenticating REST requests*)."""
+    """Signature Version 2 (S3 Developer Guide, *Signing and authenticating REST requests*)."""
     date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
     extra = {"x-amz-security-token": token(wire)} if with_token else {}
     canonical = "".join(f"{name}:{value}\n" for name, value in extra.items())
@@ -213,16 +211,18 @@ def version_2(wire: Wire, method: str, at: str, *, with_token: bool) -> dict[str
     return {"Date": date, "Authorization": f"AWS {keys(wire).access}:{signature}", **extra}
 
 
-def test_signature_version_2_lets_no_session_in(scene: Scene) -> None:
-    attempts: list[Attempt] = []
+def by_version_2(scene: Scene) -> Iterator[Attempt]:
     for with_token in (False, True):
         for at in (scene.own, scene.foreign):
             headers = version_2(scene.attacker, "GET", at, with_token=with_token)
-            attempts.append((at, lambda at=at, h=headers: scene.anyone.send("GET", at, headers=h)))
-    assert failures(scene, attempts, turned_away) == []
+            yield at, partial(scene.anyone.send, "GET", at, headers=headers)
 
 
-# --- bodies in chunks ---------------------------------------------------------------------------------------
+def test_signature_version_2_lets_no_session_in(scene: Scene) -> None:
+    assert failures(scene, by_version_2(scene), turned_away) == []
+
+
+# --- bodies in chunks -----------------------------------------------------------------
 
 EMPTY: Final = hashlib.sha256(b"").hexdigest()
 
@@ -258,7 +258,7 @@ def test_signed_chunks_are_fenced_too(scene: Scene) -> None:
     assert scene.harm() == []
 
 
-# --- the signer of these tests ---------------------------------------------------------------------------------
+# --- the signer of these tests --------------------------------------------------------
 
 
 @pytest.mark.parametrize(

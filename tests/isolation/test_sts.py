@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import urlencode
 
 import pytest
@@ -84,12 +85,9 @@ def in_the_query(wire: Wire, method: str, fields: dict[str, str]) -> Reply:
 def ways(scene: Scene) -> Iterator[Attempt]:
     for name, fields in calls(scene):
         for service in ("sts", "s3"):
-            yield (
-                f"{name} [{service}]",
-                lambda f=fields, s=service: scene.attacker.form(s, **f),
-            )
-        yield f"{name} [unsigned]", lambda f=fields: scene.anyone.form(**f)
-        yield f"{name} [query]", lambda f=fields: in_the_query(scene.attacker, "POST", f)
+            yield f"{name} [{service}]", partial(scene.attacker.form, service, **fields)
+        yield f"{name} [unsigned]", partial(scene.anyone.form, **fields)
+        yield f"{name} [query]", partial(in_the_query, scene.attacker, "POST", fields)
 
 
 def issues_nothing(reply: Reply) -> bool:

@@ -11,8 +11,6 @@ import pytest
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-pytest.register_assert_rewrite("ringfence.testing")
-
 OpenMeta = Callable[..., "S3Store"]
 
 

@@ -212,6 +212,6 @@ async def test_the_engine_itself(open_meta: OpenMeta, engine: Any) -> None:
     said = await failure(open_at(endpoint, access_key_id=KEY, secret_access_key=SECRET))
     assert isinstance(said, ConfigError)
     assert said.problems[0].variable == "AWS_ACCESS_KEY_ID"
-    beyond = await failure(open_meta(bucket="not-one-of-ours"))
-    assert isinstance(beyond, AccessDenied)
+    missing = await failure(open_meta(bucket="not-one-of-ours"))
+    assert isinstance(missing, BucketMissing)
     assert isinstance(await failure(open_at(endpoint, skip_signature=True)), AccessDenied)

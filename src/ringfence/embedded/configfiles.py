@@ -14,7 +14,7 @@ from base64 import b64encode
 from typing import Any, Final
 
 from ringfence.embedded import certs
-from ringfence.embedded.keys import Keys
+from ringfence.embedded.keys import AccessKey, Keys
 from ringfence.embedded.model import BUCKETS
 from ringfence.embedded.statedir import StateDir, write_private
 
@@ -105,23 +105,28 @@ def _token_key() -> str:
 def identities(keys: Keys) -> dict[str, Any]:
     """Two static identities. Neither is the engine's administrator, and nobody is anonymous.
 
-    The master's rights are on the three buckets only; it assumes the role by the role's trust
-    policy alone. What makes the buckets is never given out.
+    The master writes to the three buckets only. It reads and lists without that bound: there are
+    no other buckets, and so a name that is wrong is answered with NoSuchBucket and not with
+    AccessDenied. It assumes the role by the role's trust policy alone. What makes the buckets is
+    never given out.
     """
-    own = ("Read", "Write", "List", "Tagging")
     return {
         "identities": [
-            _identity(MASTER, keys.master.id, keys.master.secret.reveal(), own),
-            _identity(SETUP, keys.setup.id, keys.setup.secret.reveal(), ("Admin",)),
+            _identity(MASTER, keys.master, ["Read", "List", *_on_each("Write", "Tagging")]),
+            _identity(SETUP, keys.setup, _on_each("Admin")),
         ]
     }
 
 
-def _identity(name: str, key: str, secret: str, actions: tuple[str, ...]) -> dict[str, Any]:
+def _on_each(*actions: str) -> list[str]:
+    return [f"{action}:{bucket}" for action in actions for bucket in BUCKETS.values()]
+
+
+def _identity(name: str, key: AccessKey, actions: list[str]) -> dict[str, Any]:
     return {
         "name": name,
-        "credentials": [{"accessKey": key, "secretKey": secret}],
-        "actions": [f"{action}:{bucket}" for action in actions for bucket in BUCKETS.values()],
+        "credentials": [{"accessKey": key.id, "secretKey": key.secret.reveal()}],
+        "actions": actions,
     }
 
 

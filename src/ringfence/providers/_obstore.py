@@ -136,7 +136,10 @@ def _translated(failure: _Failure) -> RingfenceError:
 def _denied(failure: _Failure) -> RingfenceError:
     return AccessDenied(
         f"{failure.bucket}: storage refused to {failure.what} ({failure.answer}).",
-        hint="Give the credentials that were used this permission on the bucket.",
+        hint=(
+            "Give the credentials that were used this permission on the bucket, and check its name:"
+            " some engines answer the same where there is no such bucket."
+        ),
     )
 
 

@@ -202,8 +202,8 @@ class S3StateStore:
 
     def _undecided(self, run_id: str) -> StorageUnreachable:
         return StorageUnreachable(
-            f"{self._objects.bucket}: storage refused {_TRIES} times to store run {run_id!r}, for a "
-            "change by another writer that it does not show.",
+            f"{self._objects.bucket}: storage refused {_TRIES} times to store run {run_id!r}, for "
+            "a change by another writer that it does not show.",
             hint="Try again; if it stays so, the engine's conditional writes do not work.",
         )
 

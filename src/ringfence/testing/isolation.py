@@ -56,7 +56,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringfence.layout import IdCase
-from ringfence.scope import Area, Grants, Scope, grants
+from ringfence.scope import Area, Grants, Permission, Scope, grants
 from ringfence.testing._isolation_ground import Field
 from ringfence.testing._isolation_judge import Judge, Violation
 from ringfence.testing._isolation_model import (
@@ -185,13 +185,18 @@ def attack(
         Exception: whatever the owner raises: without its ground an attack says nothing.
     """
     every = tuple(wanted)
-    tried = tuple(probe for probe in every if probe.operation in client.operations)
+    usable = (probe for probe in every if probe.operation in client.operations)
+    # Those that read go first: after a write that got through, a read would find nothing of others.
+    tried = tuple(sorted(usable, key=_changes))
+    first = sum(not _changes(probe) for probe in tried)
     with ThreadPoolExecutor(workers, thread_name_prefix="isolation") as pool:
         field = Field(owner)
         try:
             field.lay(tried, pool)
             judge = Judge(held, field)
-            answers = pool.map(lambda probe: _attempt(client, probe, field.ground(probe)), tried)
+            answers: list[Answer] = []
+            for part in (tried[:first], tried[first:]):
+                answers += pool.map(lambda p: _attempt(client, p, field.ground(p)), part)
             violations = [
                 violation
                 for probe, answer in zip(tried, answers, strict=True)
@@ -202,6 +207,10 @@ def attack(
             field.clear(tried)
     counts = Counter(probe.expected for probe in tried)
     return Report(client.name, counts, len(every) - len(tried), tuple(violations))
+
+
+def _changes(probe: Probe) -> bool:
+    return NEEDS[probe.operation] not in {Permission.READ, Permission.LIST}
 
 
 def _attempt(client: Client, probe: Probe, ground: Ground) -> Answer:
