@@ -30,6 +30,7 @@ PAGES = (
     "CHANGELOG.md",
     "examples/README.md",
     "docs/architecture.md",
+    "docs/embedded-engine.md",
 )
 SECONDS = 120
 

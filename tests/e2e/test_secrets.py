@@ -109,6 +109,34 @@ def test_a_child_finds_no_secret_of_ours_on_its_machine(
     assert not [secret for secret in master_secrets if secret in done.out]
 
 
+def test_what_holds_keys_is_hidden_or_it_is_said(engine: Any, tmp_path: Path) -> None:
+    """The engine's folder whatever its name, other settings files, and the user's own keys."""
+    state, home, beside = Path(engine.state_dir), tmp_path / "home", tmp_path / ".env"
+    assert state.name != ".ringfence"
+    (home / ".aws").mkdir(parents=True)
+    (home / ".aws" / "credentials").write_text("a key of the user's")
+    beside.write_text("# AWS_SECRET_ACCESS_KEY=another\n")
+    files = (state / "env", state / "conf" / "keys.json", home / ".aws/credentials", beside)
+    code = (
+        "import pathlib, sys\n"
+        "for path in map(pathlib.Path, sys.argv[1:]):\n"
+        "    try: print(path, len(path.read_bytes()))\n"
+        "    except OSError as error: print(path, error.strerror)\n"
+    )
+    command = (*python(code), *map(str, files))
+    done = ringfence(
+        {"HOME": str(home)},
+        *("run", "--env-file", str(state / "env"), *SCOPE, "--", *command),
+        cwd=tmp_path,
+    )
+    assert done.code == 0
+    hidden = "The command can reach what was to be hidden" not in done.err
+    for path, found in zip(files, done.out.splitlines(), strict=True):
+        size = found.removeprefix(f"{path} ")
+        # A hidden file is empty; what is in a hidden folder cannot be opened.
+        assert (size in {"0", "Permission denied", "No such file or directory"}) is hidden, found
+
+
 def test_ps_shows_no_secret_of_a_run(
     engine: Any, tmp_path: Path, master_secrets: frozenset[str]
 ) -> None:

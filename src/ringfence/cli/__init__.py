@@ -6,8 +6,11 @@ importing the parser.
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
+from typing import NoReturn
 
 import typer
 
@@ -42,13 +45,28 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 
 def main() -> None:
-    """The entry point: runs a command and turns our errors into sentences and exit codes."""
+    """The entry point: runs a command and turns our errors into sentences and exit codes.
+
+    It ends the process without taking the interpreter down. A thread of obstore's that asks for an
+    interpreter that is going down is ended by CPython in the midst of Rust, which aborts the
+    process: seen once in 150 runs (PyGILState_Ensure, "Cautions regarding runtime finalization").
+    """
+    try:
+        _command()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    _end(code)
+
+
+def _command() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # Ids and logs hold any text; a terminal that cannot show it must not end a command.
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
+        sys.stdout.flush()
     except RingfenceError as error:
         end_with_error(error, as_json="--json" in sys.argv)
     except KeyboardInterrupt:
@@ -56,5 +74,11 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read our output has gone: `ringfence logs RUN | head`, say. Not an error.
-        sys.stderr.close()
         sys.exit(EXIT_USAGE if not sys.argv[1:] else 0)
+
+
+def _end(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

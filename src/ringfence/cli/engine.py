@@ -20,7 +20,10 @@ Folder = Annotated[
     Path, typer.Option("--dir", help="The engine's folder.", metavar="DIR", show_default=True)
 ]
 Doors = Annotated[
-    bool, typer.Option("--doors", help="Every port and socket, and how each is closed.")
+    bool,
+    typer.Option(
+        "--doors", help="Every port and socket, and what keeps each closed; `up` has tried them."
+    ),
 ]
 _DEFAULT = Path(".ringfence")
 

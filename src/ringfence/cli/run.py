@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +26,7 @@ from ringfence.errors import UsageError
 
 if TYPE_CHECKING:
     from ringfence.config import Environment
+    from ringfence.executor.process import Confinement
     from ringfence.executor.run_command import Job, Outcome
 
 ENGINE_FOLDER = ".ringfence"
@@ -100,7 +101,7 @@ def run(
         timeout=_limit(timeout),
         environment=process_environment(),
         passed=env or (),
-        hide=tuple(_hidden(env_files)),
+        hide=tuple(_hidden(env_files, process_environment())),
         confine=Confine(one_of("--confine", confine, tuple(Confine))),
         refreshing=one_of("--credentials", credentials, ("static", "refreshing")) == "refreshing",
         output_to_stderr=as_json,
@@ -123,7 +124,10 @@ def _execute(found: Environment, job: Job, *, quiet: bool) -> Outcome:
     async def main() -> Outcome:
         async with Storage(settings) as storage:
             return await run_command(
-                storage, job, on_start=lambda run: None if quiet else say(_started(run.id, job))
+                storage,
+                job,
+                on_start=lambda run: None if quiet else say(_started(run.id, job)),
+                on_confined=lambda got: None if quiet else _say_what_is_open(got),
             )
 
     outcome = asyncio.run(main())
@@ -138,6 +142,11 @@ def _started(run_id: str, job: Job) -> str:
     return f"ringfence: run {run_id} for app {job.app}, user {job.user}, {job.mode}"
 
 
+def _say_what_is_open(confinement: Confinement) -> None:
+    for sentence in confinement.sentences():
+        say(f"ringfence: {sentence}")
+
+
 def _ended(outcome: Outcome) -> str:
     record = outcome.record
     took = ""
@@ -146,17 +155,26 @@ def _ended(outcome: Outcome) -> str:
     return f"ringfence: run {record.id} {record.status}{took}, exit code {outcome.exit_code}"
 
 
-def _hidden(env_files: list[Path] | None) -> Iterator[Path]:
-    """The files that settings come from; for the embedded engine's, its whole folder.
+def _hidden(env_files: list[Path] | None, variables: Mapping[str, str]) -> Iterator[Path]:
+    """What holds the installation's keys: settings files, and where SDKs find this user's own.
 
-    Each of them, and not only those whose values won: all hold keys.
+    Each of the files, and not only those whose values won; for the embedded engine's, its whole
+    folder.
     """
     from ringfence.config.environment import DEFAULT_ENV_FILES
+    from ringfence.executor.environment import credential_places
 
-    for file in env_files or [Path(name) for name in DEFAULT_ENV_FILES]:
+    for file in (*(env_files or ()), *map(Path, DEFAULT_ENV_FILES)):
         if file.exists():
             found = file.resolve()
-            yield found.parent if found.parent.name == ENGINE_FOLDER else found
+            yield found.parent if _is_engine_folder(found.parent) else found
+    yield from credential_places(variables)
+
+
+def _is_engine_folder(folder: Path) -> bool:
+    from ringfence.embedded.statedir import INSTALLATION_FILE
+
+    return folder.name == ENGINE_FOLDER or (folder / INSTALLATION_FILE).exists()
 
 
 def _limit(timeout: float | None) -> timedelta | None:

@@ -16,6 +16,9 @@ from typing import Final
 
 from ringfence.errors import EngineError, UsageError
 
+INSTALLATION_FILE: Final = "installation.json"
+"""By which an engine's folder is known, whatever its name."""
+
 POLL_SECONDS: Final = 0.05
 
 
@@ -33,7 +36,7 @@ class StateDir:
     @property
     def installation(self) -> Path:
         """Says that the folder is ours; the first file to be written."""
-        return self.root / "installation.json"
+        return self.root / INSTALLATION_FILE
 
     @property
     def ports(self) -> Path:

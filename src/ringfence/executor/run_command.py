@@ -11,7 +11,14 @@ from ringfence.config import is_configuration_variable, secret_values
 from ringfence.errors import RingfenceError
 from ringfence.executor.environment import child_environment
 from ringfence.executor.fenced import fenced_environment
-from ringfence.executor.process import Confine, Ending, Line, execute, protect_this_process
+from ringfence.executor.process import (
+    Confine,
+    Confinement,
+    Ending,
+    Line,
+    execute,
+    protect_this_process,
+)
 from ringfence.executor.service import RunService
 from ringfence.logs import LogEntry
 from ringfence.running import Run
@@ -63,12 +70,17 @@ class Outcome:
 
 
 async def run_command(
-    storage: Storage, job: Job, *, on_start: Callable[[Run], None] = lambda _: None
+    storage: Storage,
+    job: Job,
+    *,
+    on_start: Callable[[Run], None] = lambda _: None,
+    on_confined: Callable[[Confinement], None] = lambda _: None,
 ) -> Outcome:
     """Runs a command under its fence and waits for it.
 
     Args:
         on_start: called when the fence stands, just before the command starts.
+        on_confined: called with how far the command is confined, just after its start.
 
     Raises:
         RingfenceError: it could not be started, or its environment is refused. A child that was
@@ -82,7 +94,7 @@ async def run_command(
             job.app, job.user, mode=job.mode, run_id=job.run_id, stop_on_end=False
         ) as run:
             on_start(run)
-            ending = await _supervise(storage, job, run)
+            ending = await _supervise(storage, job, run, on_confined)
             run.conclude(_conclusion(ending, job))
     except RingfenceError as trouble:
         if run is None or ending is None:
@@ -91,7 +103,9 @@ async def run_command(
     return Outcome(run.record, ending, None)
 
 
-async def _supervise(storage: Storage, job: Job, run: Run) -> Ending:
+async def _supervise(
+    storage: Storage, job: Job, run: Run, on_confined: Callable[[Confinement], None]
+) -> Ending:
     scope = run.workspace.scope
 
     async def stored(line: Line) -> None:
@@ -126,6 +140,7 @@ async def _supervise(storage: Storage, job: Job, run: Run) -> Ending:
             hide=job.hide,
             stop=run.ended_elsewhere,
             confine=job.confine,
+            on_confined=on_confined,
         )
 
 
