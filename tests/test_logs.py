@@ -244,3 +244,19 @@ async def test_a_segment_is_json_lines_that_others_can_read() -> None:
         "stream": "stdout",
         "text": "hello",
     }
+
+
+async def test_what_an_execution_plants_in_its_log_hides_no_line() -> None:
+    store = MemoryStore()
+    writer = LogWriter(store, clock=lambda: START)
+    await writer.append(entry(1, "honest"))
+    await writer.close()
+    (name,) = {meta["path"].partition("/")[0] for meta in store.list().collect()}
+    junk = (
+        b'not json\n{"at":1}\n[]\n{"at":"2026-01-01T00:00:00","stream":"stdout","text":"x"}\n\xff\n'
+    )
+    for key in (f"{name}/0000000009.jsonl", f"{name}/other", "x/0000000000.jsonl", "loose"):
+        await store.put_async(key, junk)
+    found = [line async for line in read_log(store)]
+    assert [line.text for line in found if line.stream != "unknown"] == ["honest"]
+    assert len([line for line in found if line.stream == "unknown"]) == 5

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -39,6 +40,10 @@ POLL_SECONDS: Final = 1.0
 MAX_FIELDS_BYTES: Final = 64 << 10
 
 _TARGET = "LOG_BUCKET"
+_WRITER: Final = re.compile(r"\d{16}-[0-9a-f]{16}")
+_SEGMENT: Final = re.compile(r"\d{10}\.jsonl")
+_UNKNOWN: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time of a line that no writer wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +283,8 @@ async def _writers(store: ObjectStore) -> list[str]:
         listing = await store.list_with_delimiter_async()
     except Exception as error:  # noqa: BLE001 - obstore's errors have no common root
         raise translate(error, what="list the log", bucket=_TARGET) from None
-    return sorted(prefix.strip("/") for prefix in listing["common_prefixes"])
+    names = (prefix.strip("/") for prefix in listing["common_prefixes"])
+    return sorted(name for name in names if _WRITER.fullmatch(name))
 
 
 async def _segments(
@@ -289,11 +295,25 @@ async def _segments(
             meta["path"]
             async for batch in store.list(f"{writer}/", offset=position.get(writer))
             for meta in batch
+            if _SEGMENT.fullmatch(meta["path"].rpartition("/")[2])
         ]
         for key in sorted(keys):
             body = await (await store.get_async(key)).bytes_async()
             position[writer] = key
-            for line in bytes(body).splitlines():
-                yield LogEntry.from_json(json.loads(line))
+            for line in bytes(body).split(b"\n"):
+                if line:
+                    yield _entry(line)
     except Exception as error:  # noqa: BLE001 - obstore's errors have no common root
         raise translate(error, what="read the log", bucket=_TARGET) from None
+
+
+def _entry(line: bytes) -> LogEntry:
+    """The entry of a stored line. An execution may write under its log's prefix, so any line may
+    be there: one that no writer wrote is shown as it is, and hides none of the others."""
+    try:
+        entry = LogEntry.from_json(json.loads(line))
+        if entry.at.tzinfo is None or not isinstance(entry.text, str):
+            raise ValueError("no entry")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return LogEntry(_UNKNOWN, "unknown", line[:MAX_FIELDS_BYTES].decode(errors="replace"))
+    return entry
