@@ -67,6 +67,19 @@ BOUNDS: Final[Mapping[str, Bound]] = MappingProxyType(
         "objects.put.8MiB.32": _at_least(0.97),
         "objects.get.8MiB.1": _at_least(0.97),
         "objects.get.8MiB.32": _at_least(0.97),
+        # Throughput: ours over the least code by hand.
+        **{
+            f"state.{store}.{in_flight}": _at_least(0.8)
+            for store in ("postgres", "redis", "s3")
+            for in_flight in (1, 32)
+        },
+        # Throughput: ours over that of a product that one would take instead.
+        "state.postgres.dbos": _at_least(5),
+        # Times: the newest page among many runs over the one among few.
+        "state.postgres.page": _at_most(1.3),
+        "state.redis.page": _at_most(1.3),
+        # Requests beyond those of the page among few.
+        "state.s3.page.more": _exactly(0),
         # Calls to STS for a hundred callers that ask for one scope at once.
         "vending.single-flight": _exactly(1),
     }

@@ -24,7 +24,7 @@ LAYERS: Final = (
     ("scope",),
     ("config",),
     ("providers", "state"),
-    ("vending", "logs", "runs", "installation", "workspace", "running", "_registry"),
+    ("vending", "logs", "payloads", "runs", "installation", "workspace", "running", "_registry"),
     ("storage", "attached", "executor", "embedded"),
     ("testing",),
     ("cli", "demo", "server"),

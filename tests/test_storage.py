@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -125,6 +126,57 @@ async def test_a_run_that_is_cancelled_from_outside_is_interrupted(engine: Any) 
         assert task is not None
         assert task.cancelling() == 0
         assert (await storage.state.get(ids[0])).status is RunStatus.CANCELLED
+
+
+async def test_a_second_runner_is_refused_and_the_first_goes_on(engine: Any) -> None:
+    """A message that a queue delivers twice must not end the run that it began."""
+    async with Storage.from_env(engine.env) as storage, Storage.from_env(engine.env) as other:
+        async with storage.run("twice", "u", run_id="once-1") as run:
+            for second in (storage, other):
+                with pytest.raises(RunExists, match="another runner started it"):
+                    async with second.run("twice", "u", run_id="once-1"):
+                        pytest.fail("entered")
+            assert (await storage.state.get("once-1")) == run.record
+            await run.progress(50)
+        ended = await storage.state.get("once-1")
+        assert (ended.status, ended.error) == (RunStatus.COMPLETED, None)
+        with pytest.raises(RunExists, match="COMPLETED"):
+            async with other.run("twice", "u", run_id="once-1"):
+                pytest.fail("entered")
+        assert await storage.state.get("once-1") == ended
+
+
+async def test_runners_that_race_for_a_run_are_one(engine: Any) -> None:
+    async with Storage.from_env(engine.env) as storage, Storage.from_env(engine.env) as other:
+        entered: list[str] = []
+
+        async def work(which: Storage, name: str) -> None:
+            async with which.run("race", "u", run_id="race-1") as run:
+                entered.append(name)
+                await run.progress(10)
+                await asyncio.sleep(0.2)
+
+        work_at_once = (work(other if i % 2 else storage, f"{i}") for i in range(6))
+        told = await asyncio.gather(*work_at_once, return_exceptions=True)
+        assert len(entered) == 1
+        assert sum(isinstance(answer, RunExists) for answer in told) == 5
+        record = await storage.state.get("race-1")
+        assert (record.status, record.error) == (RunStatus.COMPLETED, None)
+
+
+async def test_a_run_that_was_created_before_is_taken_up(engine: Any) -> None:
+    async with Storage.from_env(engine.env) as storage:
+        async with storage.run("ahead", "u") as run:
+            template = run.record
+        ahead = replace(
+            template, id="ahead-1", status=RunStatus.PENDING, version=1, progress=0,
+            started_at=None, heartbeat_at=None, completed_at=None, expires_at=None,
+            updated_at=template.created_at,
+        )  # fmt: skip
+        await storage.state.create(ahead)
+        async with storage.run("ahead", "u", run_id="ahead-1") as run:
+            assert run.record.status is RunStatus.RUNNING
+        assert (await storage.state.get("ahead-1")).status is RunStatus.COMPLETED
 
 
 async def test_a_run_id_is_taken_once(engine: Any) -> None:

@@ -9,12 +9,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ringfence.config import AwsSettings, ProviderName, Settings, StateBackend
-from ringfence.errors import MissingExtra, UsageError
+from ringfence.errors import ConfigError, MissingExtra, Problem, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from obstore.store import ObjectStore
 
     from ringfence.providers.base import Clock, Provider
+    from ringfence.secret import Secret
     from ringfence.state.base import StateStore
 
 
@@ -30,35 +33,58 @@ def open_provider(settings: Settings, clock: Clock) -> Provider:
             f"STORAGE_PROVIDER is {settings.provider.value!r}, which this version cannot open yet.",
             hint="It opens aws, which includes MinIO, SeaweedFS and any S3 with STS.",
         )
-    _need("botocore", ProviderName.AWS, "aws")
+    _need("botocore", f"provider {ProviderName.AWS}", "aws")
     from ringfence.providers.aws import AwsProvider
 
     ttl: timedelta = settings.credential_ttl
     return AwsProvider(settings.cloud, settings.buckets, credential_ttl=ttl, clock=clock)
 
 
-def open_state(settings: Settings, meta: ObjectStore) -> StateStore:
-    """The configured state store. ``meta`` is opened on the root of the meta bucket.
+def open_state(settings: Settings, meta: Callable[[], ObjectStore], clock: Clock) -> StateStore:
+    """The configured state store. It connects when it is first used.
+
+    Args:
+        settings: Which one, and where.
+        meta: Opens the root of the meta bucket, for the store that lives there.
+        clock: The time now, in UTC.
 
     Raises:
-        UsageError: this version has no such store.
+        ConfigError: the URL of the database is missing.
+        MissingExtra: its package is not installed.
     """
-    if settings.state_backend is not StateBackend.S3:
-        raise UsageError(
-            f"EXECUTION_STATE_BACKEND is {settings.state_backend.value!r}, "
-            "which this version does not have yet.",
-            hint="Set EXECUTION_STATE_BACKEND=s3 to keep run records in the meta bucket.",
-        )
-    from ringfence.state.s3 import S3StateStore
+    match settings.state_backend:
+        case StateBackend.POSTGRES:
+            url = _url(settings.database_url, "DATABASE_URL", "postgresql://user@host/db")
+            _need("asyncpg", "state store postgres", "postgres")
+            from ringfence.state.postgres.store import PostgresStateStore
 
-    return S3StateStore(meta, id_case=settings.id_case, bucket=settings.buckets.meta)
+            return PostgresStateStore(url, id_case=settings.id_case, clock=clock)
+        case StateBackend.REDIS:
+            url = _url(settings.redis_url, "REDIS_URL", "redis://host:6379/0")
+            _need("redis", "state store redis", "redis")
+            from ringfence.state.redis.store import RedisStateStore
+
+            return RedisStateStore(url, id_case=settings.id_case, clock=clock)
+        case StateBackend.S3:
+            from ringfence.state.s3 import S3StateStore
+
+            return S3StateStore(
+                meta(), id_case=settings.id_case, bucket=settings.buckets.meta, clock=clock
+            )
 
 
-def _need(module: str, name: str, extra: str) -> None:
+def _url(url: Secret | None, variable: str, example: str) -> Secret:
+    if url is None:
+        hint = "Or set EXECUTION_STATE_BACKEND=s3, which keeps run records in the meta bucket."
+        raise ConfigError((Problem(variable, None, f"a URL like {example}", hint),))
+    return url
+
+
+def _need(module: str, what: str, extra: str) -> None:
     from importlib.util import find_spec
 
     if find_spec(module) is None:
         raise MissingExtra(
-            f"The provider {name} needs the package {module}, which is not installed.",
+            f"The {what} needs the package {module}, which is not installed.",
             hint=f'Install it: pip install "ringfence[{extra}]".',
         )

@@ -23,6 +23,7 @@ from ringfence.layout import BucketRole, Prefix
 from ringfence.providers.base import Credential, Enforcement, Lease
 from ringfence.scope import Area, Grant, Permission, Scope
 from ringfence.secret import Secret
+from ringfence.state.event import Payload
 from ringfence.vending import DEFAULT_SHARE, Credentials
 from ringfence.workspace import Workspace
 
@@ -82,7 +83,34 @@ class Attached(Workspace):
             return first
 
         super().__init__(scope, tuple(_grant(a, r) for a, r in areas.items()), opener, vend)
+        self._runner = runner
         self.log = AttachedLog(runner)
+
+    def emit(self, *payloads: Payload, batch: str | None = None) -> range:
+        """Appends events to the run, through the runner, and returns their numbers. Blocking.
+
+        A payload over 1 MiB is stored under the run's log prefix, and the event refers to it.
+
+        Args:
+            payloads: What JSON can hold, 64 MiB each at most.
+            batch: An id of the caller's, by which a repeated batch is known and not doubled.
+
+        Raises:
+            UsageError: a payload is no JSON or too large, or the batch id is taken.
+            StorageUnreachable: the runner, or the state store behind it, does not answer.
+        """
+        from ringfence.payloads import put_away
+        from ringfence.providers._obstore import translating
+
+        slim: list[Payload] = []
+        for payload in payloads:
+            away = put_away(payload)
+            if away is not None:
+                with translating("store an event's payload", "LOG_BUCKET"):
+                    self.logs.put(away[0].path, away[1])
+            slim.append(payload if away is None else away[0].to_json())
+        answer = self._runner.events(slim, batch)
+        return range(answer["first"], answer["last"] + 1)
 
     @property
     def run_id(self) -> str | None:
@@ -156,6 +184,10 @@ class _Runner:
         row = {"level": level, "text": text, "fields": dict(fields)}
         self._ask("POST", "/log", json.dumps(row, default=str).encode())
 
+    def events(self, payloads: list[Payload], batch: str | None) -> Mapping[str, Any]:
+        body = {"payloads": payloads, "batch": batch}
+        return self._ask("POST", "/events", json.dumps(body).encode())
+
     def _ask(self, method: str, path: str, body: bytes | None) -> Mapping[str, Any]:
         at = urlsplit(self.url)
         connection = http.client.HTTPConnection(
@@ -172,6 +204,8 @@ class _Runner:
             ) from None
         finally:
             connection.close()
+        if response.status == 422:
+            raise UsageError(str(answer.get("error")))
         if response.status != 200:
             raise StorageUnreachable(f"The runner answered: {answer.get('error')}")
         return answer

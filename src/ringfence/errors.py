@@ -12,7 +12,7 @@
     ├── BucketMissing                  2: a configured bucket does not exist
     ├── RegionMismatch                 2: a bucket, or its endpoint, is in another region
     ├── StateConflict                  1: a run changed under the caller, or is terminal
-    │   ├── RunExists                  the same run id with other content
+    │   ├── RunExists                  2: the run id is taken
     │   └── RunCancelled               the run was cancelled while it ran here
     ├── EngineError                    1: the embedded engine could not start or stop
     ├── Refused                        3: something said no, and meant it
@@ -133,7 +133,12 @@ class StateConflict(RingfenceError):
 
 
 class RunExists(StateConflict):
-    """The run id is taken by a run with other content."""
+    """The run id is taken: by a run with other content, or it has a runner already, or has ended.
+
+    Nothing was done.
+    """
+
+    exit_code = EXIT_USAGE
 
 
 class RunCancelled(StateConflict):

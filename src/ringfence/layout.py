@@ -152,7 +152,72 @@ def _run_segment(run: EncodedId) -> str:
 
 def run_record_key(run: EncodedId) -> Key:
     """The record of a run. Run ids are global: there is no app in it."""
-    return Key(f"execution/runs/{_run_segment(run)}/record.json")
+    return segment_record_key(_run_segment(run))
+
+
+def run_events_prefix(run: EncodedId) -> Prefix:
+    """The events of a run: an object for each group of them that was stored at once."""
+    return Prefix(f"execution/runs/{_run_segment(run)}/events/")
+
+
+_SEQUENCE_DIGITS: Final = 12
+
+
+def run_events_key(run: EncodedId, first: int) -> Key:
+    """The object whose first event has this number. Keys sort by it."""
+    return Key(f"{run_events_prefix(run)}{first:0{_SEQUENCE_DIGITS}d}")
+
+
+def parse_events_key(key: str) -> int | None:
+    """The number of the first event in the object at a key, or None where it is none of events."""
+    name = key.rpartition("/")[2]
+    return int(name) if len(name) == _SEQUENCE_DIGITS and name.isdecimal() else None
+
+
+def run_consumer_key(run: EncodedId, consumer: EncodedId) -> Key:
+    """How far a consumer of a run's events has come."""
+    return Key(f"{run_consumers_prefix(run)}{_run_segment(consumer)}")
+
+
+def run_consumers_prefix(run: EncodedId) -> Prefix:
+    """The consumers of a run's events."""
+    return Prefix(f"execution/runs/{_run_segment(run)}/consumers/")
+
+
+OPEN_RUNS_PREFIX: Final = Prefix("execution/open/")
+"""An empty object for each run that may be running, so that those whose runner is gone are found
+without reading all runs."""
+
+
+def open_run_key(run: EncodedId) -> Key:
+    """The mark of a run that may be running."""
+    return Key(f"{OPEN_RUNS_PREFIX}{_run_segment(run)}")
+
+
+EXPIRING_PREFIX: Final = Prefix("execution/expiring/")
+"""An empty object for each run that will expire, in the order of the time when it does."""
+
+
+def expiring_key(expires_at: datetime, segment: str) -> Key:
+    """The mark of a run that will expire."""
+    return Key(f"{EXPIRING_PREFIX}{_microseconds(expires_at):018d}-{segment}")
+
+
+def parse_expiring_key(key: str) -> tuple[datetime, str] | None:
+    """When the marked run expires, and its segment; None where the key marks none."""
+    time, _, segment = key.removeprefix(EXPIRING_PREFIX).partition("-")
+    if not (len(time) == 18 and time.isdecimal() and segment):
+        return None
+    return _EPOCH + timedelta(microseconds=int(time)), segment
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def segment_record_key(segment: str) -> Key:
+    """The record of the run whose marks are named by this segment."""
+    return Key(f"execution/runs/{segment}/record.json")
 
 
 def run_position(created_at: datetime, run: EncodedId) -> Position:
@@ -162,7 +227,7 @@ def run_position(created_at: datetime, run: EncodedId) -> Position:
     100 seconds and 1 microsecond, so that no level but the last has more than 1,000 children:
     an engine that lists in no order is read level by level.
     """
-    left = f"{_LAST_MICROSECOND - (created_at - _EPOCH) // timedelta(microseconds=1):018d}"
+    left = f"{_LAST_MICROSECOND - _microseconds(created_at):018d}"
     return Position(f"{left[:4]}/{left[4:7]}/{left[7:10]}/{left[10:]}-{_run_segment(run)}")
 
 
@@ -183,4 +248,4 @@ def run_index_key(app: EncodedId, position: Position) -> Key:
 
 def position_record_key(position: Position) -> Key:
     """The record of the run that stands at a position."""
-    return Key(f"execution/runs/{position.split('-', 1)[1]}/record.json")
+    return segment_record_key(position.split("-", 1)[1])

@@ -312,8 +312,10 @@ def _entry(line: bytes) -> LogEntry:
     be there: one that no writer wrote is shown as it is, and hides none of the others."""
     try:
         entry = LogEntry.from_json(json.loads(line))
-        if entry.at.tzinfo is None or not isinstance(entry.text, str):
+        shapes = ((entry.text, str), (entry.stream, str), (entry.level, str | None))
+        if entry.at.tzinfo is None or not all(isinstance(part, shape) for part, shape in shapes):
             raise ValueError("no entry")
+        dict(entry.fields or {})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return LogEntry(_UNKNOWN, "unknown", line[:MAX_FIELDS_BYTES].decode(errors="replace"))
     return entry

@@ -10,10 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from ringfence.errors import RingfenceError, RunCancelled, StateConflict, StorageUnreachable
+from ringfence.errors import (
+    RingfenceError,
+    RunCancelled,
+    RunExists,
+    StateConflict,
+    StorageUnreachable,
+)
 from ringfence.logs import LogWriter
 from ringfence.runs import (
     Cancel,
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
     from ringfence.providers.base import Clock
+    from ringfence.state.event import Payload
 
 CONCLUDE_SECONDS: Final = 30.0
 """How long a run tries to store its end while storage is out of reach."""
@@ -124,6 +132,25 @@ class Run:
         """Says how far the run is, 0 to 100. Progress never falls."""
         await self._change(Progress(progress=percent, step=step))
 
+    async def emit(self, *payloads: Payload, batch: str | None = None) -> range:
+        """Appends events to the run and returns their numbers.
+
+        A payload over 1 MiB is stored under the run's log prefix, and the event refers to it
+        (:mod:`ringfence.payloads`).
+
+        Args:
+            payloads: What JSON can hold, 64 MiB each at most.
+            batch: An id of the caller's, by which a repeated batch is known and not doubled.
+
+        Raises:
+            UsageError: a payload is no JSON or too large, or the batch id is taken.
+            RingfenceError: the state store or storage refuses, or is out of reach.
+        """
+        from ringfence.payloads import slimmed  # OpenSSL behind it takes 4 ms to load
+
+        slim = [await slimmed(self.workspace.logs, payload) for payload in payloads]
+        return await self._state.append(self._record.id, slim, batch=batch)
+
     def conclude(self, change: Change) -> None:
         """Decides how the run ends, in place of COMPLETED, once the block is left."""
         self._conclusion = change
@@ -132,13 +159,14 @@ class Run:
 
     async def __aenter__(self) -> Self:
         self._record = await self._state.create(self._record)
+        self._require_startable()
         try:
             await self.workspace
             self.output = LogWriter(self.workspace.logs, clock=self._clock)
             self.log = RunLog(self.output)
-            await self._change(Start())
+            await self._start()
         except BaseException as error:
-            await self._end(_ending(error))
+            await self._give_up(_ending(error))
             raise
         owner = asyncio.current_task()
         assert owner is not None  # noqa: S101 - a coroutine always runs in a task
@@ -186,11 +214,50 @@ class Run:
             raise
         await self._end(change or Complete())
 
+    def _require_startable(self) -> RunRecord:
+        """The record once started; refused where another runner has the run, or it has ended."""
+        try:
+            return apply(self._record, Start(), self._clock())
+        except StateConflict as conflict:
+            raise RunExists(
+                conflict.message,
+                hint="Nothing was done. Choose another id, or leave it out for a new one.",
+                record=conflict.record,
+            ) from None
+
+    async def _start(self) -> None:
+        """Takes the run up. Whoever does so first owns it; from then on its record is theirs."""
+        while True:
+            started = self._require_startable()
+            try:
+                self._record = await self._state.replace(
+                    started, expected_version=self._record.version
+                )
+            except StateConflict as newer:
+                self._record = newer.record
+            else:
+                return
+
+    async def _give_up(self, change: Change) -> None:
+        """Ends a run that was not taken up here. One that another runner has is left to them."""
+
+        async def end() -> None:
+            if self._record.status is RunStatus.PENDING:
+                ended = apply(self._record, change, self._clock())
+                with contextlib.suppress(StateConflict):
+                    await self._state.replace(ended, expected_version=self._record.version)
+
+        await self._insistently(end)
+
     async def _end(self, change: Change) -> None:
+        await self._insistently(lambda: self._change(change))
+
+    async def _insistently(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Tries for half a minute while storage is out of reach."""
         deadline = asyncio.get_running_loop().time() + CONCLUDE_SECONDS
         while True:
             try:
-                await self._change(change)
+                await work()
             except StorageUnreachable:
                 if asyncio.get_running_loop().time() > deadline:
                     raise

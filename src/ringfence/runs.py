@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from ringfence.errors import StateConflict, UsageError
+from ringfence.errors import RunNotFound, StateConflict, UsageError
 from ringfence.state.record import (
     MAX_COUNT,
     MAX_ERROR_BYTES,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ringfence.state.base import StateStore
 
 DEFAULT_ATTEMPTS: Final = 10
+DEFAULT_REAPED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,17 +211,17 @@ def _conflict(record: RunRecord, change: Change) -> StateConflict:
 
 async def change_run(
     store: StateStore,
-    run_id: str,
+    run: str | RunRecord,
     change: Change,
     clock: Clock,
     *,
     attempts: int = DEFAULT_ATTEMPTS,
 ) -> RunRecord:
-    """Reads a run, applies a change and swaps it in; again, when another writer was faster.
+    """Applies a change to a run's newest record and swaps it in; again, when another was faster.
 
     Args:
         store: Where the run is.
-        run_id: Which one.
+        run: Its id; or its record as last seen, which spares the reading of it.
         change: What happened to it.
         clock: The time now, in UTC.
         attempts: How often it tries. In between it waits a random share of 10 ms, doubling.
@@ -231,11 +232,13 @@ async def change_run(
         RunNotFound: there is no such run.
     """
     import asyncio
-    import random
 
-    record = await store.get(run_id)
+    record = await store.get(run) if isinstance(run, str) else run
     for attempt in itertools.count(1):
-        changed = apply(record, change, clock())
+        changed = _applied(record, change, clock(), seen=isinstance(run, str) or attempt > 1)
+        if changed is None:  # what was last seen does not allow it: it may be out of date
+            record = await store.get(record.id)
+            continue
         if changed is record:
             break
         try:
@@ -244,6 +247,56 @@ async def change_run(
             if attempt >= attempts:
                 raise
             record = lost.record
-        # Writers that met once would meet again if they came back at the same time.
-        await asyncio.sleep(random.random() * 0.01 * 2 ** min(attempt, 6))  # noqa: S311
+        await asyncio.sleep(_pause(attempt))
     return record
+
+
+def _applied(record: RunRecord, change: Change, now: datetime, *, seen: bool) -> RunRecord | None:
+    try:
+        return apply(record, change, now)
+    except StateConflict:
+        if seen:
+            raise
+        return None
+
+
+def _pause(attempt: int) -> float:
+    """Writers that met once would meet again if they came back at the same time."""
+    import random
+
+    return random.uniform(0, 0.01 * 2 ** min(attempt, 6))  # noqa: S311 - an order, not a secret
+
+
+async def reap(
+    store: StateStore, clock: Clock, *, limit: int = DEFAULT_REAPED
+) -> tuple[RunRecord, ...]:
+    """Turns runs whose runner is gone into TIMEOUT, and returns those that this call turned.
+
+    However many reapers run at once, each run is turned, and returned, exactly once: the record is
+    swapped under compare-and-set, and one whose heart beat meanwhile is left alone.
+
+    Args:
+        store: Where the runs are.
+        clock: The time now, in UTC. Heartbeats are other machines' times: leases should be long
+            beside the difference of the clocks.
+        limit: Most runs that are looked at.
+    """
+    reaped = [
+        reaped
+        for record in await store.abandoned(clock(), limit=limit)
+        if (reaped := await _reap(store, record, clock)) is not None
+    ]
+    return tuple(reaped)
+
+
+async def _reap(store: StateStore, record: RunRecord, clock: Clock) -> RunRecord | None:
+    while record.stale(now := clock()):
+        gone = f"Its runner is gone: no heartbeat for over {record.lease_seconds} s."
+        try:
+            changed = apply(record, TimeOut(gone), now)
+            return await store.replace(changed, expected_version=record.version)
+        except StateConflict as newer:
+            record = newer.record
+        except RunNotFound:
+            return None
+    return None

@@ -99,9 +99,10 @@ class Storage:
         """Where run records live.
 
         Raises:
-            UsageError: the configured backend is not in this version.
+            ConfigError: the URL of its database is missing.
+            MissingExtra: its package is not installed.
         """
-        return self._given_state or open_state(self.settings, self._meta)
+        return self._given_state or open_state(self.settings, lambda: self._meta, self.clock)
 
     @cached_property
     def _meta(self) -> ObjectStore:
@@ -163,7 +164,7 @@ class Storage:
 
         Raises:
             RunCancelled: the run was cancelled from outside.
-            RunExists: ``run_id`` is taken by another run.
+            RunExists: ``run_id`` is taken: by another run, or it is run elsewhere, or has ended.
             UsageError: the mode is none of an execution, which writes a log.
             Refused: storage cannot or may not fence it.
             StorageUnreachable: storage is out of reach.

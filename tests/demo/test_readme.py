@@ -31,6 +31,10 @@ PAGES = (
     "examples/README.md",
     "docs/architecture.md",
     "docs/embedded-engine.md",
+    "docs/executions.md",
+    "docs/run-records.md",
+    "docs/state-postgres.md",
+    "docs/state-redis.md",
 )
 SECONDS = 120
 
@@ -107,6 +111,12 @@ def test_the_examples_page_works(home: Path) -> None:
     )
     assert "2015-12" in said
     assert "months=12" in said
+
+
+def test_the_events_page_works(home: Path) -> None:
+    type_in(home, "ringfence up")
+    (text,) = (b.text for b in blocks("docs/run-records.md") if b.kind == "python run")
+    assert "1 {'kind': 'stored', 'invoice': 1}" in in_python(home, text, attached=False)
 
 
 @pytest.mark.parametrize(

@@ -192,3 +192,24 @@ def test_attach_outside_an_execution_says_so(tmp_path: Path) -> None:
         python(code), env=environment({}), capture_output=True, text=True, check=True
     )
     assert "ringfence run" in done.stdout
+
+
+def test_a_run_id_that_is_taken_starts_nothing(engine: Any, tmp_path: Path) -> None:
+    first = start(
+        engine.env, "run", *SCOPE, "--run-id", "t-1", "--", "sh", "-c", "echo on; sleep 4",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert first.stdout is not None
+    assert first.stdout.readline() == "on\n"
+    marker = tmp_path / "marker"
+    for _ in range(2):  # while it runs, and when it has ended
+        again = ringfence(
+            engine.env, "run", *SCOPE, "--run-id", "t-1", "--", "touch", str(marker), cwd=tmp_path
+        )
+        assert again.code == 2
+        assert "t-1" in again.err
+        first.communicate(timeout=60)
+    assert not marker.exists()
+    assert first.returncode == 0
+    record = ringfence(engine.env, "runs", "show", "t-1", "--json", cwd=tmp_path).json
+    assert (record["status"], record["error"]) == ("COMPLETED", None)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
-from ringfence.errors import IssueRefused
+from ringfence.errors import IssueRefused, StorageUnreachable, UsageError
 from ringfence.executor import service as module
 from ringfence.executor.service import RunService
 from ringfence.logs import LogEntry
 from ringfence.providers.base import Credential
 from ringfence.scope import Scope, grants
 from ringfence.secret import Secret
+from ringfence.state.event import Payload
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CREDENTIAL = Credential(
@@ -35,7 +36,9 @@ CREDENTIAL = Credential(
 
 @asynccontextmanager
 async def serving(
-    lines: list[LogEntry] | None = None, failure: Exception | None = None
+    lines: list[LogEntry] | None = None,
+    failure: Exception | None = None,
+    emitted: list[tuple[Sequence[Payload], str | None]] | None = None,
 ) -> AsyncIterator[tuple[RunService, httpx.AsyncClient]]:
     async def vend() -> tuple[Credential, ...]:
         if failure is not None:
@@ -46,8 +49,15 @@ async def serving(
         assert lines is not None
         lines.append(entry)
 
+    async def emit(payloads: Sequence[Payload], batch: str | None) -> range:
+        if failure is not None:
+            raise failure
+        assert emitted is not None
+        emitted.append((payloads, batch))
+        return range(5, 5 + len(payloads))
+
     async with (
-        RunService(vend, append, lambda: NOW) as service,
+        RunService(vend, append, emit, lambda: NOW) as service,
         httpx.AsyncClient(base_url=service.url, trust_env=False) as client,
     ):
         yield service, client
@@ -174,3 +184,31 @@ def test_the_container_form_is_what_botocore_reads() -> None:
 
     assert asyncio.run(fetch()) == {"key": "ASIA1", "secret": "s3cret", "token": "t0ken"}
     assert json.dumps(CREDENTIAL.fields["token"], default=str) == '"********"'
+
+
+async def test_events_go_to_the_run_with_their_batch() -> None:
+    emitted: list[tuple[Sequence[Payload], str | None]] = []
+    async with serving(emitted=emitted) as (service, client):
+        headers = {"Authorization": service.token.reveal()}
+        for body, status in (
+            ({"payloads": [1, {"a": None}], "batch": "b"}, 200),
+            ({"payloads": ["x" * (1 << 20)]}, 200),
+            ({"payloads": 1}, 400),
+            ({"payloads": [1], "batch": 2}, 400),
+            ([], 400),
+        ):
+            answer = await client.post("/events", json=body, headers=headers)
+            assert answer.status_code == status, body
+        assert answer.json()["error"].startswith("Events are")
+        assert (await client.post("/events", json={"payloads": [1]})).status_code == 403
+    assert emitted == [([1, {"a": None}], "b"), (["x" * (1 << 20)], None)]
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"), [(UsageError("taken"), 422), (StorageUnreachable("away"), 503)]
+)
+async def test_why_events_were_not_stored_is_said(failure: Exception, status: int) -> None:
+    async with serving(failure=failure) as (service, client):
+        headers = {"Authorization": service.token.reveal()}
+        answer = await client.post("/events", json={"payloads": [1]}, headers=headers)
+        assert (answer.status_code, answer.json()["error"]) == (status, str(failure))

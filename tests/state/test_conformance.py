@@ -9,7 +9,12 @@ from ringfence.layout import IdCase
 from ringfence.state.base import StateStore
 from ringfence.state.memory import MemoryStateStore
 from ringfence.state.s3 import S3StateStore
-from ringfence.testing.state import StateStoreConformance, StoreFactory, check_against_model
+from ringfence.testing.state import (
+    ManualClock,
+    StateStoreConformance,
+    StoreFactory,
+    check_against_model,
+)
 from tests.state.conftest import OpenMeta
 from tests.state.doubles import Unordered, as_store
 
@@ -18,8 +23,8 @@ class TestMemory(StateStoreConformance):
     """The reference itself."""
 
     @pytest.fixture
-    def store(self) -> StateStore:
-        return MemoryStateStore()
+    def store(self, clock: ManualClock) -> StateStore:
+        return MemoryStateStore(clock=clock)
 
 
 class TestObstoreMemory(StateStoreConformance):
@@ -30,12 +35,12 @@ class TestObstoreMemory(StateStoreConformance):
         return MemoryStore()
 
     @pytest.fixture
-    def store(self, bucket: ObjectStore) -> StateStore:
-        return S3StateStore(bucket, bucket="meta")
+    def store(self, bucket: ObjectStore, clock: ManualClock) -> StateStore:
+        return S3StateStore(bucket, bucket="meta", clock=clock)
 
     @pytest.fixture
-    def rival(self, bucket: ObjectStore) -> StateStore:
-        return S3StateStore(bucket, bucket="meta")
+    def rival(self, bucket: ObjectStore, clock: ManualClock) -> StateStore:
+        return S3StateStore(bucket, bucket="meta", clock=clock)
 
 
 class TestFolded(TestObstoreMemory):
@@ -44,24 +49,26 @@ class TestFolded(TestObstoreMemory):
     id_case = IdCase.FOLDED
 
     @pytest.fixture
-    def store(self, bucket: ObjectStore) -> StateStore:
-        return S3StateStore(bucket, bucket="meta", id_case=self.id_case)
+    def store(self, bucket: ObjectStore, clock: ManualClock) -> StateStore:
+        return S3StateStore(bucket, bucket="meta", id_case=self.id_case, clock=clock)
 
     @pytest.fixture
-    def rival(self, bucket: ObjectStore) -> StateStore:
-        return S3StateStore(bucket, bucket="meta", id_case=self.id_case)
+    def rival(self, bucket: ObjectStore, clock: ManualClock) -> StateStore:
+        return S3StateStore(bucket, bucket="meta", id_case=self.id_case, clock=clock)
 
 
 class TestUnordered(TestObstoreMemory):
     """Where keys are listed in no order, as on S3 Express."""
 
     @pytest.fixture
-    def store(self, bucket: ObjectStore) -> StateStore:
-        return S3StateStore(as_store(Unordered(bucket)), bucket="meta", ordered=False)
+    def store(self, bucket: ObjectStore, clock: ManualClock) -> StateStore:
+        return S3StateStore(as_store(Unordered(bucket)), bucket="meta", ordered=False, clock=clock)
 
     @pytest.fixture
-    def rival(self, bucket: ObjectStore) -> StateStore:
-        return S3StateStore(as_store(Unordered(bucket, 1)), bucket="meta", ordered=False)
+    def rival(self, bucket: ObjectStore, clock: ManualClock) -> StateStore:
+        return S3StateStore(
+            as_store(Unordered(bucket, 1)), bucket="meta", ordered=False, clock=clock
+        )
 
 
 @pytest.mark.engine
@@ -82,16 +89,18 @@ class TestEngineUnordered(TestUnordered):
         return open_meta()
 
 
-async def in_memory() -> StateStore:
-    return MemoryStateStore()
+async def in_memory(clock: ManualClock) -> StateStore:
+    return MemoryStateStore(clock=clock)
 
 
-async def on_obstore() -> StateStore:
-    return S3StateStore(MemoryStore(), bucket="meta")
+async def on_obstore(clock: ManualClock) -> StateStore:
+    return S3StateStore(MemoryStore(), bucket="meta", clock=clock)
 
 
-async def unordered() -> StateStore:
-    return S3StateStore(as_store(Unordered(MemoryStore())), bucket="meta", ordered=False)
+async def unordered(clock: ManualClock) -> StateStore:
+    return S3StateStore(
+        as_store(Unordered(MemoryStore())), bucket="meta", ordered=False, clock=clock
+    )
 
 
 def effort(lives: int, steps: int) -> pytest.MarkDecorator:
@@ -113,8 +122,10 @@ def test_model(open_store: StoreFactory, lives: int, steps: int) -> None:
 def test_model_on_the_engine(open_meta: OpenMeta, ordered: bool, lives: int, steps: int) -> None:
     bucket = open_meta()
 
-    async def on_engine() -> StateStore:
+    async def on_engine(clock: ManualClock) -> StateStore:
         store = bucket if ordered else as_store(Unordered(bucket))
-        return S3StateStore(store, bucket="meta", id_case=IdCase.FOLDED, ordered=ordered)
+        return S3StateStore(
+            store, bucket="meta", id_case=IdCase.FOLDED, ordered=ordered, clock=clock
+        )
 
     check_against_model(on_engine, id_case=IdCase.FOLDED, lives=lives, steps=steps)

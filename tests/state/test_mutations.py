@@ -25,7 +25,7 @@ from ringfence.state.record import RunRecord, RunStatus
 from ringfence.state.s3 import S3StateStore
 from ringfence.state.s3_index import RunIndex
 from ringfence.state.s3_objects import RunObjects
-from ringfence.testing.state import StateStoreConformance
+from ringfence.testing.state import ManualClock, StateStoreConformance
 from tests.state import test_s3
 from tests.state.doubles import Unordered, as_store
 
@@ -225,7 +225,7 @@ def _record_before_entry(patch: pytest.MonkeyPatch) -> None:
     async def create(self: S3StateStore, record: RunRecord) -> RunRecord:
         key, write = self._record_key(record.id), self._token()
         if await self._objects.swap(key, record, write, "create"):
-            await self._objects.enter(self._entry_key(record))
+            await self._objects.mark(self._entry_key(record))
             return record
         stored = await self._objects.read(key)
         assert stored is not None
@@ -235,13 +235,13 @@ def _record_before_entry(patch: pytest.MonkeyPatch) -> None:
 
 
 def _newest_in_one_key(patch: pytest.MonkeyPatch) -> None:
-    healthy = RunObjects.enter
+    healthy = RunObjects.mark
 
     async def enter(self: RunObjects, entry: Key) -> None:
         await healthy(self, entry)
         await self.store.put_async(f"{entry.split('/runs/')[0]}/newest", entry.encode())
 
-    patch.setattr(RunObjects, "enter", enter)
+    patch.setattr(RunObjects, "mark", enter)
 
 
 def _reads_the_rest(patch: pytest.MonkeyPatch) -> None:
@@ -320,7 +320,7 @@ DEFECTS = {
         _positions(lambda at: at[:21] + at[21:][::-1]), "runs_of_one_moment_have_an_order"
     ),
     "status is no filter": Defect(_listing(status=None), "filters"),
-    "user is no filter": Defect(_listing(user_id=None), "filters"),
+    "user is no filter": Defect(_listing(user=None), "filters"),
     "the limit is none": Defect(_listing(limit=1000), "a_page_is_as_long_as_asked"),
     "any limit": Defect(
         lambda patch: patch.setattr(memory, "check_limit", lambda limit: limit),
@@ -352,15 +352,17 @@ DEFECTS = {
 }
 
 
-def stores(kind: str) -> tuple[StateStore, StateStore]:
+def stores(kind: str, clock: ManualClock) -> tuple[StateStore, StateStore]:
     """A store and its rival."""
     if kind == "memory":
-        store = MemoryStateStore()
+        store = MemoryStateStore(clock=clock)
         return store, store
     bucket = MemoryStore()
     ordered = kind == "s3"
     opened = bucket if ordered else as_store(Unordered(bucket))
-    first, second = (S3StateStore(opened, bucket="meta", ordered=ordered) for _ in range(2))
+    first, second = (
+        S3StateStore(opened, bucket="meta", ordered=ordered, clock=clock) for _ in range(2)
+    )
     return first, second
 
 
@@ -381,13 +383,15 @@ async def is_red(defect: Defect) -> bool:
     function = getattr(home, f"test_{defect.seen_by}")
     wants = inspect.signature(function).parameters
     for case in cases(function):
-        store, rival = stores(defect.on)
-        given = {"self": StateStoreConformance(), "store": store, "rival": rival}
+        clock = ManualClock()
+        store, rival = stores(defect.on, clock)
+        suite = StateStoreConformance()
+        given = {"self": suite, "store": store, "rival": rival, "clock": clock}
         arguments = {name: given[name] for name in wants if name in given} | case
         try:
             async with asyncio.timeout(30):
                 await function(**arguments)
-        except (AssertionError, RingfenceError, pytest.fail.Exception):
+        except (AssertionError, RingfenceError, TimeoutError, pytest.fail.Exception):
             return True
     return False
 

@@ -17,6 +17,7 @@ from ringfence.cli._common import (
     record_as_json,
     with_storage,
 )
+from ringfence.cli.watch import watch
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,10 +32,12 @@ Run = Annotated[str, typer.Argument(help="The run's id.", metavar="RUN")]
 
 def register(app: typer.Typer) -> None:
     """Adds the group of commands."""
-    group = typer.Typer(help="Run records: list, show, cancel.", no_args_is_help=True)
+    group = typer.Typer(help="Run records: list, show, watch, cancel.", no_args_is_help=True)
     group.command("list")(list_runs)
     group.command("show")(show)
+    group.command("watch")(watch)
     group.command("cancel")(cancel)
+    group.command("reap")(reap)
     app.add_typer(group, name="runs")
 
 
@@ -59,9 +62,7 @@ def list_runs(
         wanted = RunStatus(one_of("--status", status.upper(), tuple(RunStatus)))
 
     async def work(storage: Storage) -> Page:
-        return await storage.state.list(
-            app, status=wanted, user_id=user, limit=limit, cursor=cursor
-        )
+        return await storage.state.list(app, status=wanted, user=user, limit=limit, cursor=cursor)
 
     page = with_storage(env_files, work)
     if as_json:
@@ -98,6 +99,26 @@ def cancel(
         return await change_run(storage.state, run, Cancel(reason), storage.clock)
 
     _print_record(with_storage(env_files, work), as_json=as_json)
+
+
+def reap(env_files: EnvFiles = None, as_json: AsJson = False) -> None:
+    """End runs whose runner is gone, and remove what has expired. For a scheduler.
+
+    A run is turned into TIMEOUT when its lease is over. Several at once do no harm.
+    """
+
+    async def work(storage: Storage) -> tuple[tuple[RunRecord, ...], int]:
+        from ringfence.runs import reap as reap_runs
+
+        return await reap_runs(storage.state, storage.clock), await storage.state.purge()
+
+    reaped, purged = with_storage(env_files, work)
+    if as_json:
+        print_json({"reaped": [_as_json(record) for record in reaped], "purged": purged})
+        return
+    for record in reaped:
+        typer.echo(f"{record.id}  {record.status.value}  {record.error}")
+    typer.echo(f"{len(reaped)} runs had lost their runner; {purged} expired runs were removed.")
 
 
 def _print_record(record: RunRecord, *, as_json: bool) -> None:

@@ -25,7 +25,7 @@ from ringfence.demo.house import House
 from ringfence.demo.parts import Attacked
 from ringfence.demo.work import execute, log_of, stored_log, trouble
 from ringfence.executor.run_command import Outcome
-from ringfence.layout import BucketRole, encode_id, run_record_key
+from ringfence.layout import BucketRole, encode_id, open_run_key, run_record_key
 from ringfence.logs import LogEntry
 from ringfence.providers._obstore import translating
 from ringfence.scope import Area
@@ -113,7 +113,7 @@ async def _others(storage: Storage, target: Target) -> Objects:
         BucketRole.CONTENT: tuple(place(target, a).prefix for a in (Area.APP, Area.USER, Area.TMP)),
         BucketRole.LOG: (place(target, Area.LOGS).prefix,),
         # Its record is written by its runner; that it cannot do so itself is one of the attempts.
-        BucketRole.META: (run_record_key(run),),
+        BucketRole.META: (run_record_key(run), open_run_key(run)),
     }.items():
         bucket = target.buckets.of(role)
         for path, state in await _objects(storage, role):

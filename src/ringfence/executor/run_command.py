@@ -24,6 +24,7 @@ from ringfence.logs import LogEntry
 from ringfence.running import Run
 from ringfence.runs import Cancel, Change, Complete, Fail, TimeOut
 from ringfence.scope import AccessMode
+from ringfence.state.event import Payload
 from ringfence.state.record import RunRecord
 from ringfence.storage import Storage
 
@@ -113,7 +114,11 @@ async def _supervise(
             LogEntry(line.at, line.stream.value, line.text, partial=line.partial)
         )
 
-    async with RunService(lambda: storage.vend(scope), run.output.append, storage.clock) as service:
+    async def emitted(payloads: Sequence[Payload], batch: str | None) -> range:
+        return await run.emit(*payloads, batch=batch)
+
+    service = RunService(lambda: storage.vend(scope), run.output.append, emitted, storage.clock)
+    async with service:
         fenced = fenced_environment(
             storage.provider,
             await storage.vend(scope),

@@ -1,4 +1,4 @@
-"""What an execution may ask of its runner: its own credentials, renewed, and its own log.
+"""What an execution may ask of its runner: its own credentials, renewed, its own log and events.
 
 A small HTTP service on the loopback interface, one for each run, for as long as it runs. Whoever
 has the run's token gets exactly what the execution has already: credentials of the same fence. AWS
@@ -13,17 +13,20 @@ import contextlib
 import hmac
 import json
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ringfence.errors import RingfenceError
+from ringfence.errors import RingfenceError, UsageError
 from ringfence.logs import LogEntry
 from ringfence.providers.base import Clock, Credential
 from ringfence.secret import Secret
+from ringfence.state.event import Payload
 from ringfence.vending import Credentials
 
 MAX_BODY_BYTES: Final = 64 << 10
+MAX_EVENTS_BYTES: Final = (16 << 20) + (64 << 10)
+"""A batch of events, all payloads together."""
 MAX_CONNECTIONS: Final = 64
 REQUEST_SECONDS: Final = 30.0
 LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
@@ -38,10 +41,12 @@ class RunService:
         self,
         vend: Callable[[], Awaitable[Credentials]],
         append: Callable[[LogEntry], Awaitable[None]],
+        emit: Callable[[Sequence[Payload], str | None], Awaitable[range]],
         clock: Clock,
     ) -> None:
         self._vend = vend
         self._append = append
+        self._emit = emit
         self._clock = clock
         self._server: asyncio.Server | None = None
         self._places = asyncio.Semaphore(MAX_CONNECTIONS)
@@ -115,6 +120,8 @@ class RunService:
         kind, _, index = path.strip("/").partition("/")
         if method == "POST" and path == "/log":
             return await self._log(body)
+        if method == "POST" and path == "/events":
+            return await self._events(body)
         if method == "GET" and kind in {"credentials", "container"} and index.isdecimal():
             return await self._credential(kind, int(index))
         return 404, {"error": f"There is no {method} {path[:100]} here."}
@@ -140,6 +147,22 @@ class RunService:
         await self._append(LogEntry(self._clock(), "log", text, level, fields or None))
         return 200, {"stored": "soon"}
 
+    async def _events(self, body: bytes) -> Answer:
+        try:
+            row = json.loads(body)
+            payloads, batch = list(row["payloads"]), row.get("batch")
+            if not isinstance(batch, str | None):
+                raise TypeError("no batch id")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return 400, {"error": 'Events are {"payloads": [...], "batch": "..."}.'}
+        try:
+            numbers = await self._emit(payloads, batch)
+        except UsageError as error:
+            return 422, {"error": str(error)}
+        except RingfenceError as error:
+            return 503, {"error": str(error)}
+        return 200, {"first": numbers.start, "last": numbers.stop - 1}
+
 
 async def _receive(connection: Any, reader: asyncio.StreamReader) -> tuple[Any, bytes]:
     import h11
@@ -153,12 +176,16 @@ async def _receive(connection: Any, reader: asyncio.StreamReader) -> tuple[Any, 
             request = event
         elif isinstance(event, h11.Data):
             body += event.data
-            if len(body) > MAX_BODY_BYTES:
+            if len(body) > _most_bytes(request):
                 raise h11.RemoteProtocolError("too large", error_status_hint=413)
         elif isinstance(event, h11.EndOfMessage):
             return request, bytes(body)
         else:
             raise ConnectionError("closed before the request was whole")
+
+
+def _most_bytes(request: Any) -> int:
+    return MAX_EVENTS_BYTES if request.target == b"/events" else MAX_BODY_BYTES
 
 
 def as_json(credential: Credential) -> dict[str, Any]:

@@ -119,6 +119,10 @@ class RunRecord:
         until = self.leased_until
         return until is not None and until < now
 
+    def expired(self, now: datetime) -> bool:
+        """Whether its time to live is over: to readers it is not there any more."""
+        return self.expires_at is not None and self.expires_at <= now
+
     def same_run(self, other: RunRecord) -> bool:
         """Whether both were created with the same content, whatever happened since, and when."""
         return _content(self) == _content(other)

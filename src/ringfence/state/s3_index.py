@@ -15,13 +15,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ringfence.layout import Position, Prefix, parse_position
 from ringfence.providers._obstore import translating
-from ringfence.state.s3_objects import RunObjects
+from ringfence.state.s3_objects import LIST_PAGE, RunObjects
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
-
-LIST_PAGE: Final = 1000
-"""Keys that S3 returns to one list request at most."""
 
 LEVELS: Final = 3
 """Levels of a position above the runs themselves."""

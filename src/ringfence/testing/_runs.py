@@ -40,6 +40,20 @@ class TestClock:
         return now
 
 
+class ManualClock:
+    """A clock that stands until it is moved: the one that a store under test is opened with."""
+
+    def __init__(self, now: datetime = EPOCH) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Moves it on."""
+        self.now += timedelta(seconds=seconds)
+
+
 def unique(prefix: str) -> str:
     """An id that no other test has."""
     return prefix + uuid.uuid4().hex[:16]
@@ -77,13 +91,13 @@ async def read_all(
     *,
     limit: int = 100,
     status: RunStatus | None = None,
-    user_id: str | None = None,
+    user: str | None = None,
 ) -> list[RunRecord]:
     """Every page of a list, one after the other."""
     found: list[RunRecord] = []
     cursor = None
     for _ in range(1000):
-        page = await store.list(app, status=status, user_id=user_id, limit=limit, cursor=cursor)
+        page = await store.list(app, status=status, user=user, limit=limit, cursor=cursor)
         assert len(page.records) <= limit
         found += page.records
         if (cursor := page.cursor) is None:

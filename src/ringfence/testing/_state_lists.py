@@ -79,7 +79,7 @@ class ListConformance:
                     r for r in ordered if user in {None, r.user_id} and status in {None, r.status}
                 ]
                 for limit in (1, 2, 100):
-                    listed = await read_all(store, app, limit=limit, user_id=user, status=status)
+                    listed = await read_all(store, app, limit=limit, user=user, status=status)
                     assert listed == expected
 
     async def test_neighbours_are_not_listed(self, store: StateStore) -> None:

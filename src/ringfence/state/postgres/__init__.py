@@ -1,0 +1,1 @@
+"""Runs and their events in PostgreSQL. ``store.PostgresStateStore`` is the store."""
