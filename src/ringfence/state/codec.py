@@ -16,6 +16,8 @@ SCHEMA_VERSION: Final = 1
 """Raised when an older reader would misread what is written. Fields are added without it: a reader
 skips those that it does not know."""
 
+_to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+
 MAX_RECORD_BYTES: Final = 64 * 1024
 """More than any record with bounded texts takes; what is larger was not written by Ringfence."""
 
@@ -28,7 +30,7 @@ def encode_record(record: RunRecord, write: str) -> bytes:
         if value is not None:
             stored[name] = codec[0](value)
     # ASCII, so that every text survives whatever the reader makes of UTF-8.
-    return json.dumps(stored, separators=(",", ":")).encode("ascii")
+    return _to_json(stored).encode("ascii")
 
 
 def decode_record(data: bytes, key: str) -> tuple[RunRecord, str]:

@@ -28,6 +28,9 @@ MAX_EVENT_PAGE: Final = 1000
 MAX_READ_BYTES: Final = 16 << 20
 """Payload bytes after which one read ends, so that its memory is bounded: 16 MiB."""
 
+_to_json: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+# One encoder for all: json.dumps with options makes one anew each time.
+
 Payload = Any
 """What JSON can hold: None, bool, int, float, str, and lists and objects of them."""
 
@@ -49,8 +52,8 @@ class Event:
 class Batch:
     """Events to append together, checked and encoded once, whatever the backend.
 
-    ``id`` is the client's, or None for a batch that will not be repeated. ``digest`` tells a
-    repetition from other events under the same id.
+    ``id`` is the client's, or None for a batch that will not be repeated; then there is no
+    ``digest``, which tells a repetition from other events under the same id.
     """
 
     id: str | None
@@ -86,11 +89,14 @@ def make_batch(
             f"The batch is {size:,} bytes large; at most {MAX_BATCH_BYTES:,} go at once.",
             hint="Append the events in several batches.",
         )
+    _check_batch_id(batch)
+    return Batch(batch, encoded, "" if batch is None else _digest(encoded))
+
+
+def _digest(encoded: Sequence[str]) -> str:
     from hashlib import blake2b  # OpenSSL behind it takes 4 ms to load
 
-    digest = blake2b("\n".join(encoded).encode("ascii"), digest_size=16).hexdigest()
-    _check_batch_id(batch)
-    return Batch(batch, encoded, digest)
+    return blake2b("\n".join(encoded).encode("ascii"), digest_size=16).hexdigest()
 
 
 def encode_payload(payload: Payload, most_bytes: int = MAX_PAYLOAD_BYTES) -> str:
@@ -100,7 +106,7 @@ def encode_payload(payload: Payload, most_bytes: int = MAX_PAYLOAD_BYTES) -> str
         UsageError: it is too large, or is no JSON.
     """
     try:
-        text = json.dumps(payload, separators=(",", ":"), allow_nan=False)
+        text = _to_json(payload)
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"The event's payload cannot be written as JSON ({error}).",
