@@ -78,6 +78,10 @@ BOUNDS: Final[Mapping[str, Bound]] = MappingProxyType(
         # Times: the newest page among many runs over the one among few.
         "state.postgres.page": _at_most(1.3),
         "state.redis.page": _at_most(1.3),
+        # Round trips.
+        **{f"state.postgres.trips.{what}": _exactly(1) for what in ("create", "change", "append")},
+        "state.postgres.trips.list": _exactly(1),
+        "state.redis.trips.list": _at_most(2),
         # Requests beyond those of the page among few.
         "state.s3.page.more": _exactly(0),
         # Calls to STS for a hundred callers that ask for one scope at once.

@@ -8,18 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.state.postgres.server import running
+from tests.state.postgres.server import Server, running
 from tests.state.redis.servers import Valkey
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where they are."""
+    """Both of them, running."""
 
-    postgres: str
-    """By its socket."""
-    postgres_tcp: str
-    redis: str
+    postgres: Server
+    valkey: Valkey
 
 
 @contextmanager
@@ -28,7 +26,6 @@ def servers() -> Iterator[Servers]:
     with tempfile.TemporaryDirectory(prefix="rf-valkey-") as folder, running({}) as postgres:
         valkey = Valkey(Path(folder))
         try:
-            valkey.start()
-            yield Servers(postgres.url(), postgres.tcp_url(), valkey.url.reveal())
+            yield Servers(postgres, valkey.start())
         finally:
             valkey.stop()

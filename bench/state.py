@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from bench import round_trips
 from bench.context import Context, NotMeasurable
 from bench.figures import Figure, Unit, compared, count, is_decided
 from bench.measure import interleave, without_collections
@@ -58,14 +59,15 @@ def _on_postgres(context: Context, runner: asyncio.Runner, at: Servers) -> Itera
 
     from ringfence.state.postgres.store import PostgresStateStore
 
-    store = PostgresStateStore(Secret(at.postgres))
-    pool: asyncpg.Pool[Any] = runner.run(_pool(at.postgres))
+    store = PostgresStateStore(Secret(at.postgres.url()))
+    pool: asyncpg.Pool[Any] = runner.run(_pool(at.postgres.url()))
     try:
         peer = OnAsyncpg(pool)
         runner.run(_execute(pool, OnAsyncpg.SCHEMA))
         yield from _lives(context, runner, "postgres", store, ("asyncpg by hand", peer.life))
         yield _beside_dbos(context, runner, store, at)
         yield from _pages(context, runner, "postgres", store)
+        yield from runner.run(round_trips.on_postgres(at.postgres))
     finally:
         runner.run(store.close())
         runner.run(pool.close())
@@ -86,14 +88,15 @@ def _on_redis(context: Context, runner: asyncio.Runner, at: Servers) -> Iterator
 
     from ringfence.state.redis.store import RedisStateStore
 
-    store = RedisStateStore(Secret(at.redis))
-    client = redis.asyncio.Redis.from_url(at.redis)
+    store = RedisStateStore(at.valkey.url)
+    client = redis.asyncio.Redis.from_url(at.valkey.url.reveal())
     try:
         peer = OnRedis(client)
         yield from _lives(
             context, runner, "redis", store, ("redis-py pipelines by hand", peer.life)
         )
         yield from _pages(context, runner, "redis", store)
+        yield from runner.run(round_trips.on_redis(at.valkey))
     finally:
         runner.run(store.close())
         runner.run(client.aclose())
@@ -182,7 +185,7 @@ def _beside_dbos(
     peer = "DBOS"
 
     def dbos() -> float:
-        arguments = (at.postgres_tcp, str(in_flight), str(max(times // 8, 4)))
+        arguments = (at.postgres.tcp_url(), str(in_flight), str(max(times // 8, 4)))
         command = [sys.executable, "-m", "bench.peers.dbos_life", *arguments]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=DBOS_SECONDS, check=False

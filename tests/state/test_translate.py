@@ -20,6 +20,7 @@ from ringfence.errors import (
     ConfigError,
     CredentialExpired,
     IssueRefused,
+    Problem,
     RegionMismatch,
     RingfenceError,
     StorageUnreachable,
@@ -174,6 +175,44 @@ async def test_an_error_of_a_credential_callable_comes_through(way: str) -> None
     said = await failure(open_at("http://127.0.0.1:1", credential_provider=raising(refused)))
     assert type(said) is IssueRefused
     assert str(said) == str(refused)
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+async def test_problems_with_the_settings_come_through_one_by_one(way: str) -> None:
+    problems = (
+        Problem("AWS_PROFILE", f"'nope', {way}", "a profile of ~/.aws/config. Really", "Set it."),
+        Problem("AWS_ACCESS_KEY_ID", None, "a key"),
+    )
+    said = await failure(
+        open_at("http://127.0.0.1:1", credential_provider=raising(ConfigError(problems)))
+    )
+    assert isinstance(said, ConfigError)
+    assert str(said) == str(ConfigError(problems))
+    assert said.problems[0].variable == "AWS_PROFILE"
+    assert said.problems[1] == problems[1]
+
+
+async def test_a_missing_bucket_is_made_with_what_there_is() -> None:
+    async with answering(xml("404 Not Found", "NoSuchBucket")) as endpoint:
+        said = await failure(open_at(endpoint))
+    assert said.hint == "Make it with your provider's tools, or correct the variable."
+
+
+async def test_a_proxy_that_may_have_answered_itself_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        said = await failure(open_at("http://s3.example.invalid"))
+    assert isinstance(said, AccessDenied)
+    assert str(said).endswith("It was asked through HTTP_PROXY's proxy.")
+    # S3's own answer is S3's, by whatever way it came.
+    async with answering(xml("403 Forbidden", "AccessDenied")) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        said = await failure(open_at("http://s3.example.invalid"))
+    assert "proxy" not in str(said)
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, ConfigError])

@@ -10,13 +10,12 @@ from typing import Any, Final
 
 from ringfence.errors import LayoutMismatch, RingfenceError, UsageError
 from ringfence.scope import AccessMode
+from ringfence.state.event import to_json
 from ringfence.state.record import RunRecord, RunStatus
 
 SCHEMA_VERSION: Final = 1
 """Raised when an older reader would misread what is written. Fields are added without it: a reader
 skips those that it does not know."""
-
-_to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 MAX_RECORD_BYTES: Final = 64 * 1024
 """More than any record with bounded texts takes; what is larger was not written by Ringfence."""
@@ -30,7 +29,7 @@ def encode_record(record: RunRecord, write: str) -> bytes:
         if value is not None:
             stored[name] = codec[0](value)
     # ASCII, so that every text survives whatever the reader makes of UTF-8.
-    return _to_json(stored).encode("ascii")
+    return to_json(stored).encode("ascii")
 
 
 def decode_record(data: bytes, key: str) -> tuple[RunRecord, str]:

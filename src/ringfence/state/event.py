@@ -28,8 +28,8 @@ MAX_EVENT_PAGE: Final = 1000
 MAX_READ_BYTES: Final = 16 << 20
 """Payload bytes after which one read ends, so that its memory is bounded: 16 MiB."""
 
-_to_json: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-# One encoder for all: json.dumps with options makes one anew each time.
+to_json: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+"""Compact ASCII. One encoder for all: ``json.dumps`` with options makes one anew each time."""
 
 Payload = Any
 """What JSON can hold: None, bool, int, float, str, and lists and objects of them."""
@@ -106,7 +106,7 @@ def encode_payload(payload: Payload, most_bytes: int = MAX_PAYLOAD_BYTES) -> str
         UsageError: it is too large, or is no JSON.
     """
     try:
-        text = _to_json(payload)
+        text = to_json(payload)
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"The event's payload cannot be written as JSON ({error}).",

@@ -30,6 +30,7 @@ from ringfence.state.event import (
     Batch,
     Event,
     batch_mismatch,
+    to_json,
 )
 from ringfence.state.s3_objects import RunObjects
 
@@ -183,9 +184,12 @@ class RunEvents:
         return chain
 
     def _trim(self) -> None:
-        for run in list(self._chains)[: max(0, len(self._chains) - _CHAINS)]:
-            if self._chains[run].storing is None:
-                del self._chains[run]
+        """Forgets what was used longest ago, unless something is being stored there."""
+        while len(self._chains) > _CHAINS:
+            run, chain = self._chains.popitem(last=False)
+            if chain.storing is not None:
+                self._chains[run] = chain
+                return
 
     async def _store_all(self, run: EncodedId, chain: _Chain) -> None:
         try:
@@ -353,7 +357,7 @@ def _encode(write: str, at: datetime, first: int, batches: Sequence[Batch]) -> b
     }
     # The payloads are JSON already.
     payloads = ",".join(payload for batch in batches for payload in batch.payloads)
-    text = json.dumps(head, separators=(",", ":"))
+    text = to_json(head)
     return f'{text[:-1]},"payloads":[{payloads}]}}'.encode("ascii")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from redis.crc import key_slot
@@ -147,3 +148,29 @@ async def test_tails_go_on_where_a_slot_went(store: RedisStateStore, nodes: list
     await until(lambda: seen == ["a", "b"])
     await change_run(store, record.id, Cancel(), TestClock(1))
     await asyncio.wait_for(following, 20)
+
+
+async def test_a_replica_that_takes_over(
+    store: RedisStateStore, nodes: list[Valkey], tmp_path: Path
+) -> None:
+    """The last of these tests: the cluster is another one afterwards."""
+    records = await asyncio.gather(*(store.create(new_record()) for _ in range(30)))
+    primary = nodes[0]
+    assert any(holds(primary, store._keys.run(record.id).record) for record in records)
+    replica = Valkey(tmp_path / "replica", ("--cluster-enabled", "yes")).start()
+    try:
+        replica.ask("CLUSTER MEET", "127.0.0.1", primary.port)
+        replica.until(lambda: replica.ask("CLUSTER REPLICATE", name_of(primary)))
+        replica.until(lambda: b"master_link_status:up" in bytes(raw_replication(replica)))
+        primary.kill()
+        replica.until(lambda: replica.ask("CLUSTER FAILOVER TAKEOVER"))
+        for record in records:
+            assert await store.append(record.id, ["x"], batch="b") == range(1, 2)
+    finally:
+        replica.stop()
+
+
+def raw_replication(node: Valkey) -> bytes:
+    with node.client() as client:
+        told = client.info("replication")
+    return "\n".join(f"{name}:{value}" for name, value in told.items()).encode()

@@ -10,8 +10,8 @@ import pytest
 from ringfence.errors import RunNotFound
 from ringfence.runs import Cancel, Complete, Start, change_run
 from ringfence.state.record import RunRecord, RunStatus
-from ringfence.state.redis import RedisStateStore, index
-from ringfence.state.redis.keys import AppKeys, RunKeys
+from ringfence.state.redis import RedisStateStore, index, scripts
+from ringfence.state.redis.keys import AppKeys, RunKeys, score
 from ringfence.testing.state import ManualClock, new_record, read_all
 from tests.state.redis.conftest import OpenStore
 from tests.state.redis.servers import Valkey
@@ -139,6 +139,22 @@ async def test_a_purge_goes_on_where_the_last_ended(
     assert left == {f"run:{kept.id}", "index:app0"}
 
 
+async def test_a_purge_leaves_alone_what_was_created_meanwhile(open_store: OpenStore) -> None:
+    """Between its looking and its removing, at the very same position."""
+    clock = ManualClock()
+    store = open_store(clock=clock)
+    record = await store.create(new_record("app", at=clock()))
+    other = await store.create(replace(new_record("app", at=clock()), ttl_seconds=60))
+    await change_run(store, other, Cancel(), clock)
+    app = store._keys.app("app")
+    late = scripts.PURGED(
+        *(app.index, app.expiring, app.due, score(clock()), 0, app.app),
+        *map(store._index.position, (record, other)),
+    )
+    assert await store._server.ask(late, what="purge") == 0
+    assert {r.id for r in await read_all(store, "app")} == {record.id, other.id}
+
+
 async def test_more_expire_than_one_call_prunes(
     open_store: OpenStore, valkey: Valkey, prefix: str
 ) -> None:
@@ -178,6 +194,20 @@ async def test_an_entry_without_a_record_is_skipped_and_goes_in_the_end(
     assert valkey.ask("EXISTS", app.orphans) == 0
 
 
+async def test_a_creation_that_is_repeated_later_shows_once(
+    open_store: OpenStore, valkey: Valkey
+) -> None:
+    """The first try ended after the entry; the next one has another time, so another entry."""
+    clock = ManualClock()
+    store = open_store(clock=clock)
+    first = new_record("app", at=clock())
+    await store._server.ask(store._index.entering(first), what="crash")
+    clock.advance(5)
+    record = await store.create(replace(first, created_at=clock(), updated_at=clock()))
+    assert valkey.ask("ZCARD", store._keys.app("app").index) == 2
+    assert await read_all(store, "app") == [record]
+
+
 async def test_a_creation_that_was_seen_half_done_is_not_taken_out(
     open_store: OpenStore, valkey: Valkey
 ) -> None:
@@ -188,6 +218,7 @@ async def test_a_creation_that_was_seen_half_done_is_not_taken_out(
     assert await read_all(store, "app") == []
     assert valkey.ask("ZCARD", store._keys.app("app").orphans) == 1
     await store.create(record)
+    assert valkey.ask("EXISTS", store._keys.app("app").orphans) == 0
     clock.advance(2 * index.PATIENCE.total_seconds())
     for _ in range(3):
         assert await read_all(store, "app") == [record]

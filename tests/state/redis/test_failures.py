@@ -287,15 +287,18 @@ async def test_a_permission_that_is_missing(
 
 async def test_a_replica(open_store: OpenStore, own_valkey: StartValkey) -> None:
     server = own_valkey()
-    store = open_store(server.url)
-    record = await store.create(new_record(id="r"))
-    server.ask("REPLICAOF", "127.0.0.1", "1")
-    said = await failure(store.append("r", ["x"]))
-    assert type(said) is StorageUnreachable
-    assert f"REDIS_URL 127.0.0.1:{server.port}: the server is a read-only replica" in str(said)
-    assert await store.get("r") == record
-    server.ask("REPLICAOF", "NO", "ONE")
-    assert await store.append("r", ["x"]) == range(1, 2), "no restart is needed"
+    async with before(server.port) as proxy:
+        store = open_store(proxy.url)
+        record = await store.create(new_record(id="r"))
+        server.ask("REPLICAOF", "127.0.0.1", "1")
+        said = await failure(store.append("r", ["x"]))
+        assert type(said) is StorageUnreachable
+        assert f"REDIS_URL 127.0.0.1:{proxy.port}: the server is a read-only replica" in str(said)
+        connections = proxy.connections
+        assert await store.get("r") == record
+        assert proxy.connections > connections, "its name may stand for another server by now"
+        server.ask("REPLICAOF", "NO", "ONE")
+        assert await store.append("r", ["x"]) == range(1, 2), "no restart is needed"
 
 
 async def test_memory_that_is_full(open_store: OpenStore, own_valkey: StartValkey) -> None:

@@ -126,6 +126,25 @@ async def test_a_call_that_is_given_up_leaves_the_others_alone(valkey: Valkey) -
     await wire.close()
 
 
+async def test_calls_at_once_go_out_together(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = await connected(valkey.port)
+    writes: list[bytes] = []
+    transport = wire._transport
+
+    def write(data: bytes) -> None:
+        writes.append(data)
+        transport.write(data)
+
+    noted = SimpleNamespace(write=write, abort=transport.abort)
+    monkeypatch.setattr(wire, "_transport", noted)
+    calls = [wire.send(pack([("ECHO", i)]), 1) for i in range(30)]
+    assert await asyncio.gather(*calls) == [[b"%d" % i] for i in range(30)]
+    assert len(writes) == 2, "the first at once, and the others with each other"
+    await wire.close()
+
+
 async def test_an_answer_that_is_late_ends_the_wire(valkey: Valkey) -> None:
     wire = await connected(valkey.port, seconds=0.05)
     late = wire.send(pack([("XREAD", "BLOCK", 10_000, "STREAMS", "none", "0")]), 1)
