@@ -168,6 +168,7 @@ FULL: Final[Mapping[ProviderName, Mapping[str, str]]] = {
         **R2,
         "R2_ACCOUNT_ID": ACCOUNT,
         "R2_API_TOKEN": "secret-cloudflare-token",
+        "AWS_USE_PATH_STYLE": "false",
         "RINGFENCE_R2_MINT": "local",
         **_OWN,
     },

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from ringfence.cli import app
 from ringfence.config import VARIABLES, ProviderName
-from tests.config.examples import AWS, FULL, PAGE_AWS, PAGE_R2
+from tests.config.examples import AWS, FULL, LEAST, PAGE_AWS, PAGE_R2
 
 COMMAND = [sys.executable, "-c", "from ringfence.cli import main; main()", "config"]
 
@@ -134,6 +134,23 @@ def test_problems_in_json() -> None:
         }
     ]
     assert {row["name"] for row in document["settings"]} >= {"META_BUCKET", "CONTENT_BUCKET"}
+
+
+def test_the_default_of_path_style_is_the_providers() -> None:
+    for provider, default in ((ProviderName.AWS, "false"), (ProviderName.R2, "true")):
+        for arguments in ([], ["--all"]):
+            _, document = as_json(*arguments, env=LEAST[provider])
+            rows = {row["name"]: row for row in document["settings"]}
+            row = rows["AWS_USE_PATH_STYLE"]
+            found = (row["value"], row["source"], row["default"])
+            assert found == (default, "default", default)
+
+
+def test_an_ip_address_without_path_style_ends_with_2() -> None:
+    code, document = as_json(env={**AWS, "AWS_ENDPOINT": "http://127.0.0.1:9"})
+    assert code == 2
+    (found,) = document["problems"]
+    assert (found["variable"], found["found"]) == ("AWS_USE_PATH_STYLE", None)
 
 
 def test_a_missing_env_file() -> None:

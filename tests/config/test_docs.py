@@ -18,6 +18,7 @@ def row(variable: Variable) -> str:
         default = f"as `{variable.fallback}`"
     elif variable.default is not None:
         default = f"`{variable.default}`"
+        default += f", on r2 `{variable.r2_default}`" if variable.r2_default else ""
     return f"| `{variable.name}` | {variable.meaning} | {default} | {providers} |"
 
 

@@ -66,7 +66,11 @@ READ: list[tuple[Env, str, object]] = [
     (AWS | {"AWS_ENDPOINT": ""}, "cloud.endpoint", None),
     (AWS | {"AWS_ENDPOINT": " # Leave empty for AWS S3"}, "cloud.endpoint", None),
     (AWS | {"AWS_ENDPOINT": "HTTPS://S3.Example:443/"}, "cloud.endpoint", "https://s3.example:443"),
-    (AWS | {"AWS_ENDPOINT": "http://[::1]:9000"}, "cloud.endpoint", "http://[::1]:9000"),
+    (
+        AWS | {"AWS_ENDPOINT": "http://[::1]:9000", "AWS_USE_PATH_STYLE": "true"},
+        "cloud.endpoint",
+        "http://[::1]:9000",
+    ),
     (AWS | {"AWS_ENDPOINT": "http://minio_1:9000"}, "cloud.endpoint", "http://minio_1:9000"),
     (AWS, "cloud.sts_endpoint", None),
     (MINIO, "cloud.sts_endpoint", "http://minio:9000"),
@@ -98,6 +102,10 @@ READ: list[tuple[Env, str, object]] = [
         f"https://{examples.ACCOUNT}.eu.r2.cloudflarestorage.com",
     ),
     (R2 | TOKEN | {"R2_ENDPOINT": "http://127.0.0.1:1"}, "cloud.endpoint", "http://127.0.0.1:1"),
+    (R2, "cloud.use_path_style", True),
+    (R2 | {"AWS_USE_PATH_STYLE": ""}, "cloud.use_path_style", True),
+    (R2 | {"AWS_USE_PATH_STYLE": "1"}, "cloud.use_path_style", True),
+    (R2 | {"AWS_USE_PATH_STYLE": "No"}, "cloud.use_path_style", False),
     # Azure and Google
     (
         AZURE | {"AZURE_STORAGE_ENDPOINT": "http://127.0.0.1:10000/devstoreaccount1"},
@@ -150,7 +158,7 @@ ENDPOINT = "a URL like https://host"
 NAME = "a bucket name: 3 to 63 lower-case letters"
 PAIR = "Set both, or neither"
 REFUSED: list[tuple[Env, str, str]] = [
-    ({"STORAGE_PROVIDER": "ceph"}, "STORAGE_PROVIDER", "aws, r2, azure or gcp"),
+    (AWS | {"STORAGE_PROVIDER": "ceph"}, "STORAGE_PROVIDER", "aws, r2, azure or gcp"),
     (AWS | {"STORAGE_PROVIDER": "minio"}, "AWS_ENDPOINT", "the URL of MinIO"),
     # Names of buckets, by each cloud's rules
     (AWS | {"LOG_BUCKET": "Logs"}, "LOG_BUCKET", NAME),
@@ -297,6 +305,12 @@ REFUSED: list[tuple[Env, str, str]] = [
     (R2 | {"RINGFENCE_R2_MINT": "api"}, "R2_API_TOKEN", "RINGFENCE_R2_MINT=local"),
     (R2 | {"RINGFENCE_R2_MINT": "both"}, "RINGFENCE_R2_MINT", "api or local"),
     (R2 | {"R2_ENDPOINT": "https://<account-id>.r2.dev"}, "R2_ENDPOINT", "between < and >"),
+    (R2 | {"AWS_USE_PATH_STYLE": "maybe"}, "AWS_USE_PATH_STYLE", "true, false, 1, 0, yes or no"),
+    (
+        R2 | {"R2_ENDPOINT": "http://127.0.0.1:9", "AWS_USE_PATH_STYLE": "false"},
+        "AWS_USE_PATH_STYLE",
+        "is 'false': expected true for an endpoint that is an IP address",
+    ),
     # Azure
     (AZURE | {"AZURE_STORAGE_ACCOUNT_NAME": "Flow-Like"}, "AZURE_STORAGE_ACCOUNT_NAME", "3 to 24"),
     (
@@ -355,6 +369,90 @@ def test_all_problems_at_once_in_the_order_of_the_table() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://127.0.0.1:9",
+        "https://127.0.0.1",
+        "http://[::1]:9",
+        "http://10.0.0.1:9000",
+        "http://127.1:9",
+        "http://0x7f000001:9",
+    ],
+)
+@pytest.mark.parametrize("style", [None, "", "false", "No"])
+def test_an_ip_address_needs_path_style(endpoint: str, style: str | None) -> None:
+    env = AWS | {"AWS_ENDPOINT": endpoint, "LOG_BUCKET": "with.dots"}
+    found = problem(env if style is None else env | {"AWS_USE_PATH_STYLE": style})
+    assert found.variable == "AWS_USE_PATH_STYLE"
+    assert found.found == (style and repr(style) if style != "" else "empty")
+    assert found.expected == "true for an endpoint that is an IP address"
+    assert "set AWS_USE_PATH_STYLE=true" in str(found.hint)
+    Settings.from_env(env | {"AWS_USE_PATH_STYLE": "true"})
+
+
+def test_an_ip_address_and_express_exclude_each_other() -> None:
+    env = AWS | EXPRESS | {"AWS_ENDPOINT": "http://10.0.0.1:9000"}
+    assert problem(env).variable == "AWS_ENDPOINT"
+    both = problems(env | {"AWS_USE_PATH_STYLE": "true"})
+    assert [each.variable for each in both] == ["AWS_ENDPOINT", "AWS_USE_PATH_STYLE"]
+
+
+def test_a_wrong_path_style_is_told_once() -> None:
+    wrong = {"AWS_USE_PATH_STYLE": "maybe", "LOG_BUCKET": "with.dots"}
+    assert problem(AWS | wrong).variable == "AWS_USE_PATH_STYLE"
+    env = AWS | wrong | {"AWS_ENDPOINT": "http://10.0.0.1"}
+    assert "true, false, 1, 0, yes or no" in str(problem(env))
+
+
+def test_a_wrong_provider_hides_no_other_problem() -> None:
+    found = problems(
+        {
+            "STORAGE_PROVIDER": "ibm",
+            "META_BUCKET": "A",
+            "LOGS_BUCKET": "x-logs",
+            "META_BUCKET_EXPRESS_ZONE": "perhaps",
+            "AWS_USE_PATH_STYLE": "maybe",
+            "EXECUTION_STATE_BACKEND": "mongo",
+            "RINGFENCE_STRCIT": "1",
+        }
+    )
+    assert [each.variable for each in found] == [
+        "STORAGE_PROVIDER",
+        "META_BUCKET",
+        "CONTENT_BUCKET",
+        "LOG_BUCKET",
+        "META_BUCKET_EXPRESS_ZONE",
+        "AWS_USE_PATH_STYLE",
+        "EXECUTION_STATE_BACKEND",
+        "RINGFENCE_STRCIT",
+    ]
+    assert "Did you mean LOG_BUCKET?" in str(found[3].hint)
+
+
+@pytest.mark.parametrize(
+    ("env", "others"),
+    [
+        ({}, ["META_BUCKET", "CONTENT_BUCKET", "LOG_BUCKET"]),
+        (AWS, []),
+        # Right with one provider or another.
+        (AWS | {"META_BUCKET": "m--usw2-az1--x-s3", "LOG_BUCKET": "with.dots"}, []),
+        (AWS | {"META_BUCKET": "under_scores", "LOG_BUCKET": "xn--logs"}, []),
+        # Azure or Google may be meant, where the generic names are not read.
+        ({"AZURE_META_CONTAINER": "m"}, ["CONTENT_BUCKET", "LOG_BUCKET"]),
+        (AWS | {"GCP_META_BUCKET": "m", "META_BUCKET": "A"}, []),
+        (AWS | {"GCP_META_BUCKET": "m", "META_BUCKET": "flow-like-logs"}, []),
+        # Wrong with each.
+        (AWS | {"CONTENT_BUCKET": "flow-like-meta"}, ["CONTENT_BUCKET"]),
+        (AWS | {"LOG_BUCKET": "s3://logs"}, ["LOG_BUCKET"]),
+        (AWS | {"AWS_ENDPOINT": "nowhere", "AWS_REGION": "!", "R2_API_TOKEN": "x"}, []),
+    ],
+)
+def test_a_wrong_provider_brings_no_problem_of_one_provider(env: Env, others: list[str]) -> None:
+    found = problems({**env, "STORAGE_PROVIDER": "ibm"})
+    assert [each.variable for each in found] == ["STORAGE_PROVIDER", *others]
+
+
 def test_a_wrong_endpoint_does_not_make_its_role_wrong_too() -> None:
     role = {"RUNTIME_ROLE_ARN": "arn:minio:iam:::role/R", "AWS_REGION": "garage"}
     assert problem(AWS | role | {"AWS_ENDPOINT": "minio"}).variable == "AWS_ENDPOINT"
@@ -380,8 +478,24 @@ URL_SAFE = base64.urlsafe_b64encode(b" " + json.dumps(SERVICE_ACCOUNT).encode())
         PACKED.rstrip("="),
         "\n".join(PACKED[start : start + 76] for start in range(0, len(PACKED), 76)),
         URL_SAFE,
+        "\ufeff" + json.dumps(SERVICE_ACCOUNT),
+        "\ufeff\n " + json.dumps(SERVICE_ACCOUNT),
+        "\ufeff" + PACKED,
+        base64.b64encode(b"\xef\xbb\xbf" + json.dumps(SERVICE_ACCOUNT).encode()).decode(),
     ],
-    ids=["raw", "indented", "line breaks", "base64", "unpadded", "wrapped", "url-safe"],
+    ids=[
+        "raw",
+        "indented",
+        "line breaks",
+        "base64",
+        "unpadded",
+        "wrapped",
+        "url-safe",
+        "byte order mark",
+        "byte order mark and blanks",
+        "byte order mark before base64",
+        "byte order mark in base64",
+    ],
 )
 def test_google_credentials_in_every_form(value: str) -> None:
     cloud = Settings.from_env(GCP | {JSON: value}).cloud

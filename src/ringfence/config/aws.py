@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ringfence.config import shapes
-from ringfence.config.endpoints import read_endpoint
+from ringfence.config.endpoints import PATH_STYLE, check_subdomains, read_endpoint
 from ringfence.config.environment import FROM_ENVIRONMENT, source_of
 
 if TYPE_CHECKING:
@@ -128,18 +128,21 @@ def _from(source: str | None) -> str:
 def _read_path_style(
     reader: Reader, endpoint: shapes.Endpoint | None, express: frozenset[BucketRole]
 ) -> bool:
-    name = "AWS_USE_PATH_STYLE"
-    path_style = reader.boolean(name)
-    if path_style and express:
-        reader.problem(name, "false", "S3 Express buckets have no path-style URLs.")
-    if not path_style and endpoint is not None and endpoint.is_address:
-        reader.note(name, f"below {endpoint.host} no bucket can be a subdomain; true is needed.")
-    if not path_style and (endpoint is None or endpoint.scheme == "https"):
-        _check_dots(reader)
+    path_style = reader.boolean(PATH_STYLE)
+    if express and path_style:
+        reader.problem(PATH_STYLE, "false", "S3 Express buckets have no path-style URLs.")
+    if express and endpoint is not None and endpoint.is_address:
+        hint = "An IP address needs path-style URLs, and S3 Express buckets have none."
+        reader.problem("AWS_ENDPOINT", "a host's name, with S3 Express", hint)
+    elif not path_style:
+        check_subdomains(reader, endpoint)
+        _check_dots(reader, endpoint)
     return path_style
 
 
-def _check_dots(reader: Reader) -> None:
+def _check_dots(reader: Reader, endpoint: shapes.Endpoint | None) -> None:
+    if reader.is_bad(PATH_STYLE) or (endpoint is not None and endpoint.scheme != "https"):
+        return
     for name in ("META_BUCKET", "CONTENT_BUCKET", "LOG_BUCKET"):
         if not reader.is_bad(name) and "." in (reader.text(name) or ""):
             hint = "A certificate does not cover a name with dots: set AWS_USE_PATH_STYLE=true."

@@ -62,6 +62,29 @@ def read_buckets(reader: Reader, provider: ProviderName) -> tuple[Buckets, froze
     return buckets, express
 
 
+def check_shared_names(reader: Reader) -> None:
+    """Reports what is wrong with the names whichever provider is meant, when none could be read.
+
+    A role for which a cloud's own variable is set is left alone, since that may be the cloud.
+    """
+    own = {role: [reader.env.get(each[role], "") for each in _OWN.values()] for role in BucketRole}
+    names = {
+        role: "" if any(map(str.strip, own[role])) else _shared_name(reader, role)
+        for role in BucketRole
+    }
+    _check_distinct(reader, _GENERIC, names)
+
+
+def _shared_name(reader: Reader, role: BucketRole) -> str:
+    variable = _GENERIC[role]
+    name = reader.required(variable, f"the name of the bucket for {_PURPOSES[role]}")
+    # Told by R2's rule, since what that takes is good on nearly every cloud.
+    wrong = shapes.bucket(ProviderName.R2, name)
+    if name and wrong and all(shapes.bucket(provider, name) for provider in ProviderName):
+        reader.problem(variable, wrong.expected, wrong.hint)
+    return name
+
+
 def _name(reader: Reader, provider: ProviderName, variable: str, role: BucketRole) -> str:
     kind = "container" if provider is ProviderName.AZURE else "bucket"
     expected = f"the name of the {kind} for {_PURPOSES[role]}"

@@ -91,6 +91,8 @@ def _read_credentials(reader: Reader) -> tuple[Secret | None, str | None]:
 def _parse(value: str) -> dict[str, object]:
     import json
 
+    # Some editors begin a file with a byte order mark, and pasting keeps it.
+    value = value.removeprefix("\ufeff").strip()
     text = value if value.startswith("{") else _decoded(value)
     if text.count("{") + text.count("[") > _MOST_BRACKETS:
         raise _NotCredentials(_EXPECTED, "It has more brackets than any credentials file.")

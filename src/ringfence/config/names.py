@@ -74,10 +74,15 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
     "LOGS_BUCKET": "LOG_BUCKET",
     "AZURE_STORAGE_ACCOUNT": "AZURE_STORAGE_ACCOUNT_NAME",
     "AZURE_STORAGE_KEY": "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCOUNT_URL": "AZURE_STORAGE_ENDPOINT",
     "AZURE_META_BUCKET": "AZURE_META_CONTAINER",
     "AZURE_CONTENT_BUCKET": "AZURE_CONTENT_CONTAINER",
     "AZURE_LOG_BUCKET": "AZURE_LOG_CONTAINER",
 }
+# Names of other software, which are right as they are, however near they come to ours.
+_FOREIGN: Final = frozenset({"GOOGLE_APPLICATION_CREDENTIALS", "DATABASE_USER", "REDIS_USER"})
+# Every application has these, and longer ones of its own (DATABASE_URL_TEST).
+_EVERYBODYS: Final = frozenset({"DATABASE_URL", "REDIS_URL"})
 
 _LONGEST_NAME: Final = 60
 _ALIKE: Final = 0.85
@@ -116,14 +121,29 @@ def meant_by(name: str, candidates: Iterable[str]) -> str | None:
     for exact in (upper, bare, _OTHER_NAMES.get(upper), _OTHER_NAMES.get(bare)):
         if exact in wanted:
             return exact
-    if len(name) > _LONGEST_NAME:
+    if upper in _FOREIGN or len(name) > _LONGEST_NAME:
         return None
+    by_word = _a_word_away(upper)
+    if by_word in wanted:
+        return by_word
     # Needed only when something is wrong, so it costs a start nothing.
     from difflib import get_close_matches
 
     near = [each for each in wanted if abs(len(each) - len(upper)) <= _LENGTHS_APART]
     matches = get_close_matches(upper, near, n=1, cutoff=_ALIKE)
     return matches[0] if matches else None
+
+
+def _a_word_away(name: str) -> str | None:
+    """The variable that a name is without its last word, or with one more behind it.
+
+    A beginning that several variables share says nothing, and neither does a single word.
+    """
+    shorter, _, last = name.rpartition("_")
+    longer = [each for each in ORDER if each.startswith(f"{name}_")]
+    if shorter and len(longer) == 1 and longer[0].rpartition("_")[0] == name:
+        return longer[0]
+    return shorter if last and shorter not in _EVERYBODYS else None
 
 
 def near_misses(env: Mapping[str, str]) -> dict[str, str]:

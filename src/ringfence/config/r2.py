@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from ringfence.config.endpoints import read_endpoint
+from ringfence.config.endpoints import PATH_STYLE, check_subdomains, read_endpoint
 from ringfence.secret import Secret
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ class R2Mint(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class R2Settings:
-    """Cloudflare R2. ``account_id`` and ``api_token`` are both there or both None."""
+    """Cloudflare R2. ``account_id`` and ``api_token`` are both there or both None.
+
+    R2 answers path-style and virtual-hosted URLs alike, so either ``use_path_style`` works.
+    """
 
     access_key_id: str = field(repr=False)
     secret_access_key: Secret
@@ -37,6 +40,7 @@ class R2Settings:
     account_id: str | None = None
     api_token: Secret | None = None
     mint: R2Mint = R2Mint.LOCAL
+    use_path_style: bool = True
 
 
 def read_r2(reader: Reader) -> R2Settings:
@@ -51,9 +55,23 @@ def read_r2(reader: Reader) -> R2Settings:
     api_token = reader.secret("R2_API_TOKEN")
     _check_account(reader, endpoint, account_id)
     mint = _read_mint(reader, account_id, api_token)
-    url = endpoint.url if endpoint else ""
     # What is empty here has been reported, so these settings are never handed out.
-    return R2Settings(access_key_id, secret or Secret(""), url, account_id, api_token, mint)
+    return R2Settings(
+        access_key_id,
+        secret or Secret(""),
+        endpoint.url if endpoint else "",
+        account_id,
+        api_token,
+        mint,
+        _read_path_style(reader, endpoint),
+    )
+
+
+def _read_path_style(reader: Reader, endpoint: Endpoint | None) -> bool:
+    path_style = reader.boolean(PATH_STYLE)
+    if not path_style:
+        check_subdomains(reader, endpoint)
+    return path_style
 
 
 def _check_account(reader: Reader, endpoint: Endpoint | None, account_id: str | None) -> None:

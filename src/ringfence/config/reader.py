@@ -47,11 +47,12 @@ def clean(variable: Variable, raw: str) -> str:
 
 class Reader:
     """Reads variables of one environment. A value that is wrong becomes a problem and reads as
-    unset, so that one slip is reported once.
+    unset, so that one slip is reported once. ``provider`` is the one whose defaults hold.
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = env
+        self.provider: ProviderName | None = None
         self.problems: list[Problem] = []
         self.notes: list[Note] = []
         self._bad: set[str] = set()
@@ -61,7 +62,7 @@ class Reader:
         variable = BY_NAME[self.holder(name)]
         value = clean(variable, self.env.get(variable.name, ""))
         if not value:
-            return variable.default
+            return variable.on(self.provider).default
         if not self._tidy(variable, value):
             return None
         if value == variable.placeholder:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ringfence.config.environment import FROM_DEFAULT, source_of
 from ringfence.config.names import is_unknown_setting, near_misses
 from ringfence.config.reader import Note, Reader, applies
-from ringfence.config.settings import Settings, problems_of, read
+from ringfence.config.settings import Settings, problems_of, read, read_provider
 from ringfence.config.variables import ORDER, VARIABLES, ProviderName, Variable
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def examine(env: Mapping[str, str]) -> Examination:
 def rows(env: Mapping[str, str], provider: ProviderName | None) -> tuple[Row, ...]:
     """The variables that a provider reads, in the order of the documentation; None: all."""
     reader = Reader(env)
-    return tuple(_row(reader, each) for each in VARIABLES if applies(each, provider))
+    chosen = provider or read_provider(reader)
+    return tuple(_row(reader, each.on(chosen)) for each in VARIABLES if applies(each, provider))
 
 
 def _row(reader: Reader, variable: Variable) -> Row:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Self, TypedDict, TypeVar
 
-from ringfence.config.buckets import read_buckets
+from ringfence.config.buckets import check_shared_names, read_buckets
 from ringfence.config.clouds import read_cloud
 from ringfence.config.environment import (
     FROM_DEFAULT,
@@ -92,11 +92,12 @@ class Settings:
 
 def read(cls: type[_Settings], reader: Reader) -> _Settings | None:
     """Reads everything. Where a problem was reported, what it returns is not to be used."""
-    provider = _read_provider(reader)
+    reader.provider = provider = read_provider(reader)
     state = read_state(reader)
     own = _read_own(reader)
     _refuse_unknown(reader)
     if provider is None:
+        _check_shared(reader)
         return None
     buckets, express = read_buckets(reader, provider)
     return cls(
@@ -112,7 +113,8 @@ def read(cls: type[_Settings], reader: Reader) -> _Settings | None:
     )
 
 
-def _read_provider(reader: Reader) -> ProviderName | None:
+def read_provider(reader: Reader) -> ProviderName | None:
+    """The provider that STORAGE_PROVIDER names, or None where it names none."""
     value = reader.text(_PROVIDER)
     name = value.lower() if value else ""
     if name == "minio" and not reader.text("AWS_ENDPOINT"):
@@ -123,6 +125,14 @@ def _read_provider(reader: Reader) -> ProviderName | None:
         if value is not None:
             reader.problem(_PROVIDER, one_of(ProviderName), "S3-compatible engines are aws.")
         return None
+
+
+def _check_shared(reader: Reader) -> None:
+    """What every provider has in common, and booleans, so that one slip hides no others."""
+    check_shared_names(reader)
+    for variable in VARIABLES:
+        if variable.default in {"true", "false"}:
+            reader.boolean(variable.name)
 
 
 class _Own(TypedDict):

@@ -36,6 +36,8 @@ _NAMES: Final = {
     ),
 }
 _IP_ADDRESS: Final = r"[0-9]+(?:\.[0-9]+){3}"
+# A host that ends in a number is an address, or no host at all (WHATWG URL, "host parsing").
+_ENDS_IN_NUMBER: Final = r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)"
 _S3_RESERVED_STARTS: Final = ("xn--", "sthree-", "amzn-s3-demo-")
 _S3_RESERVED_ENDS: Final = ("-s3alias", "--ol-s3", ".mrap", "--table-s3", "--xa-s3")
 
@@ -71,7 +73,12 @@ class Endpoint(NamedTuple):
     @property
     def is_address(self) -> bool:
         """Whether the host is an IP address, below which no bucket can be a subdomain."""
-        return self.host.startswith("[") or bool(re.fullmatch(_IP_ADDRESS, self.host))
+        return self.host.startswith("[") or bool(re.fullmatch(_ENDS_IN_NUMBER, self.host))
+
+    @property
+    def is_single_label(self) -> bool:
+        """Whether the host is a bare name, such as minio or localhost."""
+        return "." not in self.host and not self.is_address
 
     @property
     def is_clear_text(self) -> bool:

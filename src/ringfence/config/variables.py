@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,9 +34,10 @@ class Variable(NamedTuple):
     """One variable: what it means, and what holds when it is unset.
 
     ``fallback`` is the variable that is read instead when this one is unset or empty, before any
-    ``default``. ``secret`` values are never shown; of an ``identifier`` only the first characters
-    are, since people put the secret there by mistake. ``placeholder`` is the value that the
-    Storage Providers page shows, to be replaced.
+    ``default``; ``r2_default`` is the default on r2, where that is another. ``secret`` values are
+    never shown; of an ``identifier`` only the first characters are, since people put the secret
+    there by mistake. ``placeholder`` is the value that the Storage Providers page shows, to be
+    replaced.
     """
 
     name: str
@@ -48,6 +49,14 @@ class Variable(NamedTuple):
     identifier: bool = False
     fallback: str | None = None
     placeholder: str | None = None
+    r2_default: str | None = None
+
+    def on(self, provider: ProviderName | None) -> Self:
+        """The variable as one provider reads it, with the default that it has there."""
+        if provider is None or self.r2_default is None:
+            return self
+        default = self.r2_default if provider is ProviderName.R2 else self.default
+        return self._replace(default=default, r2_default=None)
 
     @property
     def otherwise(self) -> str:
@@ -55,7 +64,8 @@ class Variable(NamedTuple):
         if self.fallback:
             return f"as {self.fallback}"
         if self.default is not None:
-            return self.default
+            other = "" if self.r2_default is None else f", on r2 {self.r2_default}"
+            return self.default + other
         return "required" if self.required else "optional"
 
 
@@ -101,7 +111,13 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         providers=AWS,
         fallback="AWS_ENDPOINT",
     ),
-    Variable("AWS_USE_PATH_STYLE", "Path-style URLs, which MinIO needs", "false", AWS),
+    Variable(
+        "AWS_USE_PATH_STYLE",
+        "Path-style URLs, which MinIO and every IP address need",
+        "false",
+        AWS | R2,
+        r2_default="true",
+    ),
     Variable(
         "RINGFENCE_EXPRESS_SHARED",
         "Accept bucket-wide fences on S3 Express: for a single tenant only",
