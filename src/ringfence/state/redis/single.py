@@ -140,11 +140,11 @@ class SingleLink:
         try:
             async with asyncio.timeout(self._connect_seconds):
                 await connection.connect()  # type: ignore[no-untyped-call]
-        except TimeoutError:
-            raise redis.TimeoutError("no answer while connecting") from None
-        finally:
-            if not connection.is_connected:
-                await connection.disconnect(nowait=True)
+        except BaseException as error:
+            await connection.disconnect(nowait=True)
+            if isinstance(error, TimeoutError):
+                raise redis.TimeoutError("no answer while connecting") from None
+            raise
         wire = Wire(connection, self._seconds)
         self._wires.add(wire)
         return wire

@@ -9,11 +9,13 @@ local function put(before, last)
   end
   if ARGV[9] ~= '' then
     -- Wakes whoever waits for events: an entry behind the last one, which takes no number. It is
-    -- refused, and not needed, where there is one already.
+    -- refused, and not needed, where there is one already. After it the key is there, so that what
+    -- is appended later goes with the run.
     redis.pcall('XADD', KEYS[2], (last or '0') .. '-1', 'e', '')
   end
   if ARGV[5] ~= '' then
     redis.call('HSET', KEYS[1], 'x', ARGV[5])
+    -- In this order: no event is stored once the record has gone.
     redis.call('PEXPIRE', KEYS[1], ARGV[6])
     redis.call('PEXPIRE', KEYS[2], ARGV[6])
   elseif before then

@@ -16,9 +16,4 @@ redis.call('HSET', KEYS[1], 'n', string.format('%.0f', last + #ARGV - 3))
 if ARGV[2] ~= '' then
   redis.call('HSET', KEYS[1], 'b:' .. ARGV[2], string.format('%.0f:%s', last + 1, ARGV[3]))
 end
-if stored[2] then
-  -- The run has ended: what comes now goes when it goes.
-  local left = redis.call('PTTL', KEYS[1])
-  if left >= 0 then redis.call('PEXPIRE', KEYS[2], math.max(1, left)) end
-end
 return last + 1
