@@ -8,15 +8,18 @@ every other must agree.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ringfence.config import Settings
-from ringfence.errors import LayoutMismatch
+from ringfence.errors import ConfigError, LayoutMismatch, Problem, StorageUnreachable
 from ringfence.layout import LAYOUT_KEY, LAYOUT_VERSION
 from ringfence.providers._obstore import translate
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+OPEN_SECONDS: Final = 15.0
+"""For the small requests of opening, retries included. An endpoint that is there answers sooner."""
 
 
 async def check_layout(meta: ObjectStore, settings: Settings) -> None:
@@ -24,8 +27,27 @@ async def check_layout(meta: ObjectStore, settings: Settings) -> None:
 
     Raises:
         LayoutMismatch: the buckets were written with another layout.
+        ConfigError: the endpoint is none of S3.
         BucketMissing, AccessDenied, StorageUnreachable: the meta bucket cannot be read or written.
     """
+    import asyncio
+
+    try:
+        async with asyncio.timeout(OPEN_SECONDS):
+            recorded = await _recorded_or_made(meta, settings)
+    except TimeoutError:
+        endpoint = getattr(settings.cloud, "endpoint", None) or "storage"
+        raise StorageUnreachable(
+            f"META_BUCKET {settings.buckets.meta}: {endpoint} did not answer within "
+            f"{OPEN_SECONDS:g} s.",
+            hint="Check AWS_ENDPOINT and the network, and that the engine runs.",
+        ) from None
+    if recorded is not None:
+        _agree(recorded, settings)
+
+
+async def _recorded_or_made(meta: ObjectStore, settings: Settings) -> dict[str, Any] | None:
+    """The recorded layout, or None where this process has just recorded its own."""
     from obstore.exceptions import AlreadyExistsError
 
     recorded = await _recorded(meta, settings)
@@ -37,8 +59,7 @@ async def check_layout(meta: ObjectStore, settings: Settings) -> None:
             recorded = await _recorded(meta, settings)
         except Exception as error:  # noqa: BLE001 - obstore's errors have no common root
             raise _translated(error, settings) from None
-    if recorded is not None:
-        _agree(recorded, settings)
+    return recorded
 
 
 async def _recorded(meta: ObjectStore, settings: Settings) -> dict[str, Any] | None:
@@ -50,6 +71,8 @@ async def _recorded(meta: ObjectStore, settings: Settings) -> dict[str, Any] | N
         return None
     except Exception as error:  # noqa: BLE001 - obstore's errors have no common root
         raise _translated(error, settings) from None
+    if bytes(body).lstrip().startswith(b"<"):
+        raise _no_s3(settings)
     try:
         recorded = json.loads(bytes(body))
     except ValueError:
@@ -60,6 +83,14 @@ async def _recorded(meta: ObjectStore, settings: Settings) -> dict[str, Any] | N
             hint="Restore it from a backup; do not delete it while runs are kept there.",
         )
     return recorded
+
+
+def _no_s3(settings: Settings) -> ConfigError:
+    """Something else than S3 answers every request with a page: a console, a portal, a proxy."""
+    endpoint = getattr(settings.cloud, "endpoint", None)
+    found = endpoint and f"{endpoint}, which answers with a page of HTML or XML and not as S3 does"
+    hint = "A console and the S3 of the same engine often have two ports."
+    return ConfigError((Problem("AWS_ENDPOINT", found, "the address of an S3", hint),))
 
 
 def _agree(recorded: dict[str, Any], settings: Settings) -> None:

@@ -223,6 +223,19 @@ def test_a_clock_that_is_off_is_told_by_how_much() -> None:
     assert "3600 s (ahead)" in str(error)
 
 
+@pytest.mark.parametrize(
+    "told", ["Signature expired: x is now earlier", "Signature not yet current"]
+)
+def test_a_clock_that_is_off_is_known_by_the_message_too(told: str) -> None:
+    just_now = format_datetime(NOW - timedelta(seconds=2), usegmt=True)
+    error = refused(lambda _: refusal("SignatureDoesNotMatch", told, 403, date=just_now))
+    assert isinstance(error, CredentialExpired)
+    # A difference of a second or two is none, and would only confuse.
+    assert "The clock of this machine is off, so STS" in str(error)
+    undated = refused(lambda _: refusal("RequestExpired", "late"))
+    assert "The clock of this machine is off, so STS" in str(undated)
+
+
 def test_a_refused_role_names_the_principal_that_asked() -> None:
     who = "<R xmlns='x'><Arn>arn:aws:iam::1:user/engine</Arn></R>"
 

@@ -45,6 +45,30 @@ def test_a_running_engine_for_programs(engine: RunningEngine) -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_an_engine_on_a_full_disk_is_no_success(
+    engine: RunningEngine, more: tuple[str, ...]
+) -> None:
+    code = (
+        "from ringfence.embedded import engine; engine.free_bytes = lambda _: 1 << 20\n"
+        "from ringfence.cli import main; main()"
+    )
+    folder = str(engine.state_dir)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "status", "--dir", folder, *more],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    if more:
+        found = json.loads(done.stdout)
+        assert (found["running"], found["ready"], found["full"]) == (True, True, True)
+    else:
+        assert "nothing can be written" in done.stdout
+
+
+@pytest.mark.engine
 def test_up_again_changes_nothing(engine: RunningEngine) -> None:
     before = engine.status.env_file.read_text()
     found = json.loads(run("up", "--json", "--dir", engine.state_dir).stdout)

@@ -91,6 +91,7 @@ def test_fenced_variables_win() -> None:
     ("item", "said"),
     [
         ("AWS_SECRET_ACCESS_KEY", "belongs to the installation's configuration"),
+        ("AWS_SESSION_TOKEN", "belongs to the installation's configuration"),  # though unset
         ("AWS_ACCESS_KEY_ID=AKIA", "belongs to the installation's configuration"),
         ("RINGFENCE_STRICT=false", "belongs to the installation's configuration"),
         ("MY_COPY_OF_THE_KEY", "holds one of the installation's secrets"),

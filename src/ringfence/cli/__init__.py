@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from io import TextIOWrapper
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from ringfence.cli import config, creds, demo, engine, grants, logs, run, runs
 from ringfence.cli._common import end_with_error
-from ringfence.errors import EXIT_USAGE, RingfenceError
+from ringfence.cli._streams import open_streams
+from ringfence.errors import EXIT_USAGE, RingfenceError, UsageError
 
 app = typer.Typer(
     name="ringfence",
@@ -51,30 +51,49 @@ def main() -> None:
     interpreter that is going down is ended by CPython in the midst of Rust, which aborts the
     process: seen once in 150 runs (PyGILState_Ensure, "Cautions regarding runtime finalization").
     """
+    open_streams()
     try:
-        _command()
-        code = 0
+        code = _command(as_json=_wants_json(sys.argv[1:]))
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     _end(code)
 
 
-def _command() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            # Ids and logs hold any text; a terminal that cannot show it must not end a command.
-            stream.reconfigure(errors="backslashreplace")
+def _wants_json(arguments: list[str]) -> bool:
+    """Whether ``--json`` is ours: what stands after ``--`` is another command's."""
+    end = arguments.index("--") if "--" in arguments else None
+    return "--json" in arguments[:end]
+
+
+def _command(*, as_json: bool) -> int:
     try:
-        app()
+        code = app(standalone_mode=False)
+        # Here, where a full disk still is an error of this command.
         sys.stdout.flush()
+    except _MISUSE as misuse:
+        if not as_json:
+            misuse.show()
+            return EXIT_USAGE
+        end_with_error(_in_our_words(misuse), as_json=True)
     except RingfenceError as error:
-        end_with_error(error, as_json="--json" in sys.argv)
+        end_with_error(error, as_json=as_json)
     except KeyboardInterrupt:
         sys.stderr.write("ringfence: interrupted\n")
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
         # Whoever read our output has gone: `ringfence logs RUN | head`, say. Not an error.
-        sys.exit(EXIT_USAGE if not sys.argv[1:] else 0)
+        return EXIT_USAGE if not sys.argv[1:] else 0
+    return code if isinstance(code, int) else 0
+
+
+# The parser's own: typer exports but the errors that derive from it.
+_MISUSE: Any = typer.BadParameter.__mro__[1]
+
+
+def _in_our_words(misuse: Any) -> UsageError:
+    """What the parser refuses, as an error for programs."""
+    hint = f"See `{misuse.ctx.command_path} -h`." if misuse.ctx is not None else None
+    return UsageError(misuse.format_message(), hint=hint)
 
 
 def _end(code: int) -> NoReturn:

@@ -123,21 +123,54 @@ def record_as_json(record: RunRecord) -> dict[str, Any]:
     return {name: plain(value) for name, value in asdict(record).items()}
 
 
-def say(text: str) -> None:
-    """A line for the person at the terminal, apart from what the command prints."""
-    sys.stderr.write(f"{text}\n")
+def printable(text: object) -> str:
+    """The text, with what is not to be seen written as ``repr`` does: ``\\x1b``, ``\\n``.
+
+    Ids, commands and the fields of records are a tenant's: they must neither steer the terminal nor
+    make lines that look like ours.
+    """
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown)
+
+
+def say(*lines: str) -> None:
+    """Lines for the person at the terminal, apart from what the command prints."""
+    sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
     sys.stderr.flush()
 
 
 def end_with_error(error: RingfenceError, *, as_json: bool) -> NoReturn:
     """Says what is wrong, on standard error or as JSON, and ends with the error's exit code."""
-    if as_json:
-        print_json({"error": error_as_json(error)})
-    else:
-        say(f"ringfence: {error.message}")
-        if error.hint:
-            say(f"  {error.hint}")
+    if not as_json or not _printed(error):
+        say_error(error)
     sys.exit(error.exit_code)
+
+
+def say_error(error: RingfenceError) -> None:
+    """Says what is wrong: a line, one more for each problem of a configuration, and the hint."""
+    say(f"ringfence: {_headline(error)}")
+    if isinstance(error, ConfigError):
+        say(*(f"  - {problem}" for problem in error.problems))
+    if error.hint:
+        say(f"  {error.hint}")
+
+
+def _printed(error: RingfenceError) -> bool:
+    try:
+        print_json({"error": error_as_json(error)})
+        sys.stdout.flush()
+    except OSError:
+        return False  # it may be what the error is about
+    return True
+
+
+def _headline(error: RingfenceError) -> str:
+    """A message is one line; that of a :class:`ConfigError` goes on with its problems."""
+    if isinstance(error, ConfigError) and error.problems:
+        return error.message.partition("\n")[0]
+    return error.message
 
 
 def error_as_json(error: RingfenceError) -> dict[str, Any]:

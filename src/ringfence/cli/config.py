@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ringfence.cli._common import AsJson, EnvFiles, environment, print_json, say
+from ringfence.cli._common import AsJson, EnvFiles, environment, print_json, printable, say
 from ringfence.errors import EXIT_USAGE, ConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def config(
     else:
         _show(shown)
         for note in _notes(found, exposed):
-            say(_paragraph(f"note: {note['variable']}: {note['text']}"))
+            say(*_paragraph(f"note: {note['variable']}: {note['text']}"))
         _show_problems(found.problems, as_json=False)
     if found.problems:
         raise typer.Exit(EXIT_USAGE)
@@ -99,20 +99,20 @@ def _show_problems(problems: Sequence[Problem], *, as_json: bool) -> None:
         print_json({"settings": [], "problems": shown, "notes": []})
     elif problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        say(f"\nringfence: the configuration has {count}.")
+        say("", f"ringfence: the configuration has {count}.")
         for problem in problems:
-            say(f"\n{_paragraph(str(problem))}")
+            say("", *_paragraph(str(problem)))
 
 
-def _paragraph(text: str) -> str:
+def _paragraph(text: str) -> list[str]:
     """Folded to the terminal; left as one line for a file or a pipe."""
     if not sys.stderr.isatty():
-        return text
+        return [text]
     import shutil
     import textwrap
 
     width = max(30, min(shutil.get_terminal_size().columns, _NARROW))
-    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _show(shown: Sequence[Row]) -> None:
@@ -129,7 +129,7 @@ def _show(shown: Sequence[Row]) -> None:
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
-    value = "unset" if row.value is None else row.value
+    value = "unset" if row.value is None else printable(row.value)
     source = row.source if row.value is not None and row.source else "-"
     return row.variable.name, value, source, row.variable.otherwise
 

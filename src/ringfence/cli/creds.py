@@ -56,7 +56,8 @@ def creds(
     env is for `eval`, credential-process for a profile in an AWS configuration file,
     storage-options for Polars, delta-rs and kin, duckdb is a CREATE SECRET statement.
     """
-    chosen = "json" if as_json else one_of("--format", form, FORMATS)
+    form = one_of("--format", form, FORMATS)
+    chosen = "json" if as_json else form
     scope = scope_of(app, user, mode, run)
 
     async def work(storage: Storage) -> tuple[Provider, Credentials]:

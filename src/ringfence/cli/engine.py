@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ringfence.cli._common import AsJson, console, print_json, say
-from ringfence.errors import EXIT_UNREACHABLE
+from ringfence.errors import EXIT_FAILED, EXIT_UNREACHABLE
 
 if TYPE_CHECKING:
     from ringfence.embedded import Engine
@@ -69,7 +69,7 @@ def down(folder: Folder = _DEFAULT, as_json: AsJson = False) -> None:
 
 
 def status(folder: Folder = _DEFAULT, doors: Doors = False, as_json: AsJson = False) -> None:
-    """Say how the embedded engine is. Ends with 4 when it does not answer."""
+    """Say how the embedded engine is. Ends with 4 when it does not answer, 1 when it is full."""
     from ringfence import embedded
 
     engine = embedded.status(folder)
@@ -82,6 +82,9 @@ def status(folder: Folder = _DEFAULT, doors: Doors = False, as_json: AsJson = Fa
         _show(engine, doors=doors)
     if engine is None or not engine.ready:
         raise typer.Exit(EXIT_UNREACHABLE)
+    if engine.full:
+        # It answers, and keeps nothing: no script should go on to write.
+        raise typer.Exit(EXIT_FAILED)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from ringfence.cli._common import (
     User,
     console,
     print_json,
+    printable,
     scope_of,
     settings,
 )
@@ -75,7 +76,7 @@ def grants_table(granted: Grants, buckets: Buckets) -> Table:
         table.add_row(
             grant.area.value,
             buckets.of(grant.bucket),
-            Text(grant.prefix),
+            Text(printable(grant.prefix)),
             _ordered(grant.permissions),
         )
     return table

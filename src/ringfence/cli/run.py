@@ -21,6 +21,7 @@ from ringfence.cli._common import (
     print_json,
     record_as_json,
     say,
+    say_error,
 )
 from ringfence.errors import UsageError
 
@@ -132,7 +133,7 @@ def _execute(found: Environment, job: Job, *, quiet: bool) -> Outcome:
 
     outcome = asyncio.run(main())
     if outcome.trouble is not None:
-        say(f"ringfence: {outcome.trouble}")
+        say_error(outcome.trouble)
     if not quiet:
         say(_ended(outcome))
     return outcome

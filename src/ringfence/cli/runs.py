@@ -14,6 +14,7 @@ from ringfence.cli._common import (
     console,
     one_of,
     print_json,
+    printable,
     record_as_json,
     with_storage,
 )
@@ -70,11 +71,11 @@ def list_runs(
         print_json({"runs": rows, "cursor": page.cursor})
         return
     if not page.records:
-        typer.echo(f"No runs of app {app}.")
+        typer.echo(f"No runs of app {printable(app)}.")
         return
     console().print(_table(page.records))
     if page.cursor:
-        typer.echo(f"More: --cursor {page.cursor}")
+        typer.echo(f"More: --cursor {printable(page.cursor)}")
 
 
 def show(run: Run, env_files: EnvFiles = None, as_json: AsJson = False) -> None:
@@ -117,7 +118,7 @@ def reap(env_files: EnvFiles = None, as_json: AsJson = False) -> None:
         print_json({"reaped": [_as_json(record) for record in reaped], "purged": purged})
         return
     for record in reaped:
-        typer.echo(f"{record.id}  {record.status.value}  {record.error}")
+        typer.echo(f"{printable(record.id)}  {record.status.value}  {printable(record.error)}")
     typer.echo(f"{len(reaped)} runs had lost their runner; {purged} expired runs were removed.")
 
 
@@ -129,7 +130,7 @@ def _print_record(record: RunRecord, *, as_json: bool) -> None:
     width = max(len(name) for name in row)
     for name, value in row.items():
         if value is not None:
-            typer.echo(f"{name:<{width}}  {value}")
+            typer.echo(f"{name:<{width}}  {printable(value)}")
 
 
 def _as_json(record: RunRecord) -> dict[str, Any]:
@@ -146,13 +147,13 @@ def _table(records: tuple[RunRecord, ...]) -> Table:
         table.add_column(name, overflow="fold", no_wrap=name in {"RUN", "STATUS"})
     for record in records:
         table.add_row(
-            Text(record.id),
+            Text(printable(record.id)),
             _status(record),
-            Text(record.user_id),
+            Text(printable(record.user_id)),
             record.mode.value,
             f"{record.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
             took(record),
-            Text(record.error or ""),
+            Text(printable(record.error or "")),
         )
     return table
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ringfence.cli._common import AsJson, EnvFiles, record_as_json, with_storage
+from ringfence.cli._common import AsJson, EnvFiles, printable, record_as_json, with_storage
 
 if TYPE_CHECKING:
     from ringfence.state.event import Event
@@ -33,7 +33,9 @@ def watch(
     """
 
     def show(row: dict[str, Any], text: str) -> None:
-        sys.stdout.write((json.dumps(row, ensure_ascii=False) if as_json else text) + "\n")
+        sys.stdout.write(
+            (json.dumps(row, ensure_ascii=False) if as_json else printable(text)) + "\n"
+        )
         sys.stdout.flush()
 
     def show_record(record: RunRecord) -> None:

@@ -81,8 +81,8 @@ def child_environment(
         if _is_inherited(name) and not is_configuration(name) and not _holds(value, wanted)
     }
     for item in passed:
-        name, value = _read_passed(item, base)
-        _check_passed(name, value, wanted, is_configuration)
+        name, value = _read_passed(item, base, is_configuration)
+        _check_passed(name, value, wanted)
         result[name] = value
     return result | dict(fenced)
 
@@ -121,13 +121,21 @@ def _holds(value: str, secrets: Sequence[str]) -> bool:
     )
 
 
-def _read_passed(item: str, base: Mapping[str, str]) -> tuple[str, str]:
+def _read_passed(
+    item: str, base: Mapping[str, str], is_configuration: Callable[[str], bool]
+) -> tuple[str, str]:
     name, given, value = item.partition("=")
     if not _NAME.fullmatch(name):
         # Not quoted: a value written by mistake in the name's place may be a secret.
         raise UsageError(
             "A variable to pass on has no name that a shell would accept.",
             hint="Write --env NAME or --env NAME=VALUE.",
+        )
+    if is_configuration(name):
+        # Set or not: advice to set one would only lead here again.
+        raise UsageError(
+            f"{name} belongs to the installation's configuration and is not passed to a command.",
+            hint="The command has its own fenced credentials in the usual variables.",
         )
     if given:
         return name, value
@@ -139,14 +147,7 @@ def _read_passed(item: str, base: Mapping[str, str]) -> tuple[str, str]:
     return name, base[name]
 
 
-def _check_passed(
-    name: str, value: str, secrets: Sequence[str], is_configuration: Callable[[str], bool]
-) -> None:
-    if is_configuration(name):
-        raise UsageError(
-            f"{name} belongs to the installation's configuration and is not passed to a command.",
-            hint="The command has its own fenced credentials in the usual variables.",
-        )
+def _check_passed(name: str, value: str, secrets: Sequence[str]) -> None:
     if _holds(value, secrets):
         raise UsageError(
             f"The value for {name} holds one of the installation's secrets and is not passed on.",

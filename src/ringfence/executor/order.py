@@ -101,6 +101,8 @@ def not_started(order: Order, stage: str, number: int) -> NotStarted:
     if stage != "exec":
         raise RingfenceError(f"The command's process was refused ({os.strerror(number)}).")
     name = order.command[0]
+    if not name.isprintable():
+        name = repr(name)  # it is shown on a terminal, which it must not steer
     where = "" if "/" in name else " on the PATH"
     match number:
         case errno.ENOENT | errno.ENOTDIR:

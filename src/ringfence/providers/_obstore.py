@@ -24,6 +24,7 @@ from ringfence.errors import (
     RingfenceError,
     StorageUnreachable,
 )
+from ringfence.providers.connecting import proxy_before
 
 _READ_BYTES: Final = 16 * 1024
 # "Error performing GET http://host/bucket/key in 1.5ms, after 2 retries, … - Server returned …"
@@ -36,6 +37,7 @@ _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>\s*([A-Za-z0-9._-]{1,64})\s*</Code>")
 # What a credential callable raised: "…credential provider: IssueRefused: The trust policy …".
 _RAISED: Final = re.compile(r"credential provider: ([A-Za-z_]{1,64}): (.{1,2000})", re.DOTALL)
+_SOMEWHERE: Final = "the endpoint"
 _FULL: Final = re.compile(r"no space left|no free volumes|no writable volumes|disk full", re.I)
 
 
@@ -84,11 +86,11 @@ def translate(error: Exception, *, what: str, bucket: str) -> RingfenceError:
         what=what,
         bucket=bucket,
         kind=type(error).__name__,
-        endpoint=f"{request[1]}://{request[2]}" if request else "the endpoint",
+        endpoint=f"{request[1]}://{request[2]}" if request else _SOMEWHERE,
         reply=request[3] if request else text,
         dump=dump,
     )
-    return _raised_inside(text) or _translated(failure)
+    return _raised_inside(text) or _with_proxy(_translated(failure), failure)
 
 
 @contextmanager
@@ -118,9 +120,20 @@ def _raised_inside(text: str) -> RingfenceError | None:
     kind = getattr(errors, found[1], None) if found else None
     if found is None or not isinstance(kind, type) or not issubclass(kind, RingfenceError):
         return None
+    if kind is ConfigError and (problems := tuple(_problems(found[2]))):
+        return ConfigError(problems)
     return RingfenceError(found[2]) if kind in _NOT_OF_TEXT else kind(found[2])
 
 
+def _problems(text: str) -> Iterator[Problem]:
+    """What a :class:`ConfigError` said, one problem on each line; see :class:`Problem`."""
+    for variable, found, expected, hint in _PROBLEM.findall(text):
+        yield Problem(variable, found or None, expected, hint or None)
+
+
+_PROBLEM: Final = re.compile(
+    r"^  - (\w{1,64}) is (?:not set|(.{1,500}?)): expected (.{1,300}?)\.(?: (.{1,500}))?$", re.M
+)
 _NOT_OF_TEXT: Final = {ConfigError, errors.StateConflict, errors.RunExists}
 
 
@@ -131,6 +144,15 @@ def _translated(failure: _Failure) -> RingfenceError:
         if applies(failure):
             return sentence(failure)
     return RingfenceError(f"{failure.bucket}: storage would not {failure.what} ({failure.answer}).")
+
+
+def _with_proxy(error: RingfenceError, failure: _Failure) -> RingfenceError:
+    """Says that a proxy stood before the endpoint, where the answer may be the proxy's own."""
+    if failure.code is None and failure.endpoint != _SOMEWHERE:
+        variable = proxy_before(failure.endpoint)
+        if variable is not None and not isinstance(error, ConfigError):
+            error.hint = f"{error.hint or ''} It was asked through {variable}'s proxy.".lstrip()
+    return error
 
 
 def _denied(failure: _Failure) -> RingfenceError:
@@ -172,7 +194,7 @@ def _skewed(failure: _Failure) -> RingfenceError:
 def _no_bucket(failure: _Failure) -> RingfenceError:
     return BucketMissing(
         f"{failure.bucket} does not exist at {failure.endpoint}.",
-        hint="Make it with `ringfence init`, or correct the variable.",
+        hint="Make it with your provider's tools, or correct the variable.",
     )
 
 

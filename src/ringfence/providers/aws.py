@@ -7,14 +7,14 @@ rights are those of the role *and* of the session policy (IAM User Guide, "Sessi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING
 
 from ringfence.config import AwsSettings, Buckets
-from ringfence.errors import GrantNotEnforceable, IssueRefused, MissingExtra
+from ringfence.errors import GrantNotEnforceable
 from ringfence.layout import BucketRole, Prefix
+from ringfence.providers.aws_keys import MasterCredentials, StaticKeys, default_chain
 from ringfence.providers.aws_policy import SessionPolicy, partition_of, split
 from ringfence.providers.base import (
     Clock,
@@ -23,7 +23,15 @@ from ringfence.providers.base import (
     Enforcement,
     PolicyDocument,
 )
-from ringfence.providers.s3_store import LeasedCredentials, S3Address, open_s3
+from ringfence.providers.connecting import open_client
+from ringfence.providers.s3_store import (
+    RECORD_TIMEOUT,
+    REQUEST_TIMEOUT,
+    LeasedCredentials,
+    S3Address,
+    aws_endpoint,
+    open_s3,
+)
 from ringfence.providers.sts import SigningKeys, StsClient, session_name
 from ringfence.providers.sts_refusals import PolicyTooLarge
 from ringfence.scope import Grant, Grants
@@ -31,27 +39,7 @@ from ringfence.secret import Secret
 
 if TYPE_CHECKING:
     import httpx
-    from obstore.store import S3Credential, S3Store
-
-STS_TIMEOUT_SECONDS: Final = 10.0
-CONNECT_TIMEOUT_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class StaticKeys:
-    """The installation's own keys, as configured. ``repr`` shows none of the secret ones."""
-
-    access_key: str
-    secret: Secret
-    session: Secret | None
-
-    @property
-    def secret_key(self) -> str:
-        return self.secret.reveal()
-
-    @property
-    def token(self) -> str | None:
-        return self.session.reveal() if self.session else None
+    from obstore.store import S3Store
 
 
 class AwsProvider:
@@ -153,7 +141,10 @@ class AwsProvider:
 
     def open_bucket(self, role: BucketRole, prefix: Prefix | None = None) -> S3Store:
         """A store on a whole bucket with the installation's own credentials."""
-        return open_s3(self._address(role), prefix, _MasterCredentials(self._keys))
+        # Of the meta bucket, this side reads and writes records alone, which are small.
+        timeout = RECORD_TIMEOUT if role is BucketRole.META else REQUEST_TIMEOUT
+        credentials = MasterCredentials(self._keys)
+        return open_s3(self._address(role), prefix, credentials, timeout=timeout)
 
     def _address(self, role: BucketRole) -> S3Address:
         settings, bucket = self._settings, self._buckets.of(role)
@@ -218,17 +209,10 @@ class AwsProvider:
 
     @cached_property
     def _sts(self) -> StsClient:
-        import httpx  # costs 0.15 s, paid only by who asks for credentials
-
         settings = self._settings
         endpoint, where = _sts_endpoint(settings)
         return StsClient(
-            http=httpx.Client(
-                timeout=httpx.Timeout(STS_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
-                transport=self._transport,
-                # Loading the certificates takes 20 ms, for nothing where there is no TLS.
-                verify=endpoint.startswith("https:"),
-            ),
+            http=open_client(endpoint, self._transport),
             endpoint=endpoint,
             where=where,
             region=settings.region,
@@ -251,39 +235,7 @@ class AwsProvider:
 
     @cached_property
     def _default_chain(self) -> Callable[[], SigningKeys]:
-        try:
-            from botocore.session import Session  # a slow import, rarely needed
-        except ImportError:
-            raise MissingExtra(
-                "AWS needs botocore.", hint='Install it: pip install "ringfence[aws]".'
-            ) from None
-        credentials = Session().get_credentials()
-        if credentials is None:
-            raise IssueRefused(
-                "No AWS credentials were found: AWS_ACCESS_KEY_ID is not set, and neither a "
-                "profile, a web identity, a container nor the machine has any.",
-                hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role.",
-            )
-        # Refreshes by itself; botocore is thread-safe here.
-        return cast("Callable[[], SigningKeys]", credentials.get_frozen_credentials)
-
-
-class _MasterCredentials:
-    """obstore's credential provider over the installation's own keys."""
-
-    def __init__(self, keys: Callable[[], SigningKeys]) -> None:
-        self._keys = keys
-
-    def __call__(self) -> S3Credential:
-        keys = self._keys()
-        # botocore renews by itself ahead of the end, so asking it often is cheap and enough.
-        static = isinstance(keys, StaticKeys)
-        return {
-            "access_key_id": keys.access_key,
-            "secret_access_key": keys.secret_key,
-            "token": keys.token,
-            "expires_at": None if static else datetime.now(UTC) + timedelta(minutes=10),
-        }
+        return default_chain()
 
 
 def _document(policy: SessionPolicy) -> PolicyDocument:
@@ -291,13 +243,9 @@ def _document(policy: SessionPolicy) -> PolicyDocument:
     return PolicyDocument(policy.grants, "AWS IAM session policy", policy.text, exact)
 
 
-_DNS_SUFFIX: Final[Mapping[str, str]] = {"cn": "amazonaws.com.cn"}
-
-
 def _sts_endpoint(settings: AwsSettings) -> tuple[str, str]:
     """Where STS is, and the variable that says so. The regional endpoint is AWS's advice."""
     if settings.sts_endpoint is not None:
         named = settings.sts_endpoint != settings.endpoint
         return settings.sts_endpoint, "AWS_STS_ENDPOINT" if named else "AWS_ENDPOINT"
-    suffix = _DNS_SUFFIX.get(settings.region.partition("-")[0], "amazonaws.com")
-    return f"https://sts.{settings.region}.{suffix}", "AWS_REGION"
+    return aws_endpoint("sts", settings.region), "AWS_REGION"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ringfence.providers.base import CredentialSource
+from ringfence.providers.connecting import LOOPBACK, check_proxies, is_loopback, no_certificates
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Credential, S3Store
@@ -16,6 +17,8 @@ CONNECT_TIMEOUT: Final = timedelta(seconds=5)
 # A stalled transfer must end, a slow one may go on: obstore's 30 s for a whole request is too
 # little for a large object on a thin line.
 REQUEST_TIMEOUT: Final = timedelta(minutes=5)
+RECORD_TIMEOUT: Final = timedelta(seconds=30)
+"""For a store of small objects only: 17 MiB, the most that an event takes, in 30 s on 5 Mbit/s."""
 # Shorter than any credential has left when a store asks anew, since a retry signs with the old.
 RETRY_TIMEOUT: Final = timedelta(seconds=30)
 MAX_RETRIES: Final = 5
@@ -62,41 +65,70 @@ class S3Address:
 
 
 def open_s3(
-    address: S3Address, prefix: str | None, credentials: Callable[[], S3Credential]
+    address: S3Address,
+    prefix: str | None,
+    credentials: Callable[[], S3Credential],
+    *,
+    timeout: timedelta = REQUEST_TIMEOUT,
 ) -> S3Store:
-    """An obstore store with Ringfence's time-outs; nothing is wrapped."""
+    """An obstore store with Ringfence's time-outs; nothing is wrapped.
+
+    Raises:
+        ConfigError: the proxy or the certificates that the environment names cannot be used.
+    """
+    from obstore.exceptions import BaseError
     from obstore.store import S3Store  # 0.03 s, and not at `import ringfence`
 
-    options: dict[str, Any] = {"region": address.region}
-    if address.endpoint is not None:
-        options["endpoint"] = _bucket_endpoint(address)
-    return S3Store(
-        address.bucket,
-        prefix=prefix,
-        virtual_hosted_style_request=address.virtual_hosted,
-        client_options=_client_options(address.endpoint),
-        retry_config=_RETRY,
-        credential_provider=credentials,
-        **options,
-    )
+    try:
+        return S3Store(
+            address.bucket,
+            prefix=prefix,
+            region=address.region,
+            endpoint=_bucket_endpoint(address),
+            virtual_hosted_style_request=address.virtual_hosted,
+            client_options=_client_options(address.endpoint, timeout),
+            retry_config=_RETRY,
+            credential_provider=credentials,
+        )
+    except BaseError as error:
+        if "certificate" not in str(error).lower():
+            raise
+        raise no_certificates() from None
 
 
 def _bucket_endpoint(address: S3Address) -> str:
-    """object_store takes a virtual-hosted endpoint with the bucket already in the host."""
-    endpoint = address.endpoint or ""
+    """object_store takes a virtual-hosted endpoint with the bucket already in the host.
+
+    AWS's own is named too: else obstore would take one from the environment (AWS_ENDPOINT_URL),
+    which may be meant for something else, and would be sent what is signed for AWS.
+    """
+    endpoint = address.endpoint or aws_endpoint("s3", address.region)
     if not address.virtual_hosted:
         return endpoint
     scheme, _, host = endpoint.partition("://")
     return f"{scheme}://{address.bucket}.{host}"
 
 
-def _client_options(endpoint: str | None) -> ClientConfig:
-    return {
+def aws_endpoint(service: str, region: str) -> str:
+    """AWS's regional endpoint of a service (AWS General Reference, "Service endpoints")."""
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://{service}.{region}.{domain}"
+
+
+def _client_options(endpoint: str | None, timeout: timedelta) -> ClientConfig:
+    options: ClientConfig = {
         "connect_timeout": CONNECT_TIMEOUT,
-        "timeout": REQUEST_TIMEOUT,
+        "timeout": timeout,
         "allow_http": bool(endpoint and endpoint.startswith("http:")),
         "user_agent": "ringfence",
     }
+    if endpoint is None or not is_loopback(endpoint):
+        check_proxies()
+    else:
+        # A proxy that is given keeps those of the environment out, and this one is never used.
+        # Should it be all the same, it is the endpoint: nobody else is sent a signature.
+        options["proxy_url"], options["proxy_excludes"] = endpoint, LOOPBACK
+    return options
 
 
 _RETRY: Final[RetryConfig] = {"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT}

@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree as ET
 
 from ringfence.errors import IssueRefused, RingfenceError, StorageUnreachable
+from ringfence.providers.connecting import proxy_before
 from ringfence.providers.sts_refusals import StsContext, StsRefusal, in_words
 from ringfence.secret import Secret
 
@@ -132,9 +133,11 @@ class StsClient:
         try:
             response = self.http.post(self.endpoint, content=body, headers=self._signed(body))
         except httpx.HTTPError as error:
+            proxy = proxy_before(self.endpoint)
+            through = f" It was asked through {proxy}'s proxy." if proxy else ""
             raise StorageUnreachable(
                 f"STS at {self.endpoint} cannot be reached ({_reason(error)}).",
-                hint=f"Check {self.where} and the network.",
+                hint=f"Check {self.where} and the network.{through}",
             ) from None
         root = _parse(response.content[:MAX_ANSWER_BYTES])
         if response.is_success and root is not None:

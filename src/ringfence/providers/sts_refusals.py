@@ -19,8 +19,11 @@ from ringfence.errors import (
 MAX_CLOCK_SKEW: Final = timedelta(minutes=5)
 """Above this AWS refuses a signature (SigV4, "Signature expired")."""
 
+_TELLING_SKEW: Final = timedelta(seconds=5)
+
 _THROTTLED: Final = {"Throttling", "ThrottlingException", "RequestLimitExceeded", "SlowDown"}
 _CLOCK: Final = {"RequestTimeTooSkewed", "RequestExpired"}
+_CLOCK_SIGNS: Final = ("Signature expired", "Signature not yet current")
 _BAD_KEYS: Final = {
     "InvalidClientTokenId",
     "InvalidAccessKeyId",
@@ -58,7 +61,8 @@ class StsRefusal(Exception):
     def clock_is_off(self) -> bool:
         """Whether the clocks explain the refusal of a signature."""
         far = self.skew is not None and abs(self.skew) > MAX_CLOCK_SKEW
-        return self.code in _CLOCK or (far and self.code == "SignatureDoesNotMatch")
+        told = any(sign in self.message for sign in _CLOCK_SIGNS)
+        return self.code in _CLOCK or (self.code == "SignatureDoesNotMatch" and (far or told))
 
     @property
     def said(self) -> str:
@@ -173,7 +177,9 @@ def _about_the_endpoint(refusal: StsRefusal, context: StsContext) -> RingfenceEr
 
 
 def _by(skew: timedelta | None) -> str:
-    if skew is None:
+    # An answer's date is whole seconds and its way takes time: a few seconds say nothing. The
+    # clock may have been set since the request was signed, too.
+    if skew is None or abs(skew) < _TELLING_SKEW:
         return ""
     seconds = int(skew.total_seconds())
     return f" by {abs(seconds)} s ({'ahead' if seconds > 0 else 'behind'})"
