@@ -18,7 +18,7 @@ from ringfence import layout, runs
 from ringfence.errors import RingfenceError
 from ringfence.layout import Key, Position
 from ringfence.runs import Change, Complete, Progress, apply
-from ringfence.state import base, codec, memory, s3, s3_index, s3_objects
+from ringfence.state import base, codec, memory, s3_index, s3_objects, scanning
 from ringfence.state.base import Page, StateStore, run_exists
 from ringfence.state.memory import MemoryStateStore
 from ringfence.state.record import RunRecord, RunStatus
@@ -255,7 +255,7 @@ def _reads_the_rest(patch: pytest.MonkeyPatch) -> None:
 
 
 def _unbounded_scan(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(s3, "MAX_SCAN", 10**9)
+    patch.setattr(scanning, "MAX_SCAN", 10**9)
 
 
 def _unsorted(patch: pytest.MonkeyPatch) -> None:

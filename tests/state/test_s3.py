@@ -30,7 +30,8 @@ from ringfence.layout import (
 )
 from ringfence.runs import Complete, Progress, Start, apply, change_run
 from ringfence.state.record import RunRecord
-from ringfence.state.s3 import MAX_SCAN, S3StateStore
+from ringfence.state.s3 import S3StateStore
+from ringfence.state.scanning import MAX_SCAN
 from ringfence.testing.state import TestClock, new_record, race_to_the_end, read_all
 from tests.state.conftest import OpenMeta
 from tests.state.doubles import (

@@ -19,7 +19,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +34,7 @@ from ringfence.layout import (
     run_record_key,
     runs_index_prefix,
 )
+from ringfence.state import scanning
 from ringfence.state.base import (
     DEFAULT_PAGE,
     DEFAULT_SWEEP,
@@ -59,6 +59,7 @@ from ringfence.state.s3_events import RunEvents
 from ringfence.state.s3_index import RunIndex
 from ringfence.state.s3_marks import RunMarks
 from ringfence.state.s3_objects import RunObjects, Stored
+from ringfence.state.scanning import Wanted
 from ringfence.state.tailing import Polling, tail_events
 
 if TYPE_CHECKING:
@@ -69,9 +70,6 @@ if TYPE_CHECKING:
 
 READS_AT_ONCE: Final = 32
 """Records that one page reads at the same time."""
-
-MAX_SCAN: Final = 1000
-"""Runs that one call of ``list`` looks at, at most, for those that a filter lets through."""
 
 _TRIES: Final = 5
 _MAX_CONSUMER_BYTES: Final = 32
@@ -177,15 +175,17 @@ class S3StateStore:
         check_limit(limit)
         app = encode_id(app_id, self._id_case, what="app id")
         index = RunIndex(self._objects, runs_index_prefix(app), ordered=self._ordered)
-        wanted = _Wanted(app_id, status, user, self._clock())
+        wanted = Wanted(app_id, status, user, self._clock())
         found: list[tuple[Position, RunRecord]] = []
         scanned = 0
         async with aclosing(index.positions(parse_cursor(cursor))) as positions:
-            while batch := await _take(positions, wanted.batch(limit - len(found), scanned)):
+            while batch := await _take(
+                positions, wanted.batch(limit - len(found), scanned, at_once=READS_AT_ONCE)
+            ):
                 scanned += len(batch)
                 hits = [hit for hit in await self._read_at(batch) if wanted.includes(hit[1])]
                 found += hits[: limit - len(found)]
-                if len(found) == limit or scanned >= MAX_SCAN:
+                if len(found) == limit or scanned >= scanning.MAX_SCAN:
                     last = found[-1][0] if len(found) == limit else batch[-1]
                     more = last != batch[-1] or await anext(positions, None) is not None
                     return _page(found, last if more else None)
@@ -307,29 +307,6 @@ class S3StateStore:
     def _position(self, record: RunRecord) -> Position:
         run = encode_id(record.id, self._id_case, what="run id")
         return run_position(record.created_at, run)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """Which of the records at an app's positions a list shows."""
-
-    app_id: str
-    status: RunStatus | None
-    user_id: str | None
-    now: datetime
-
-    def includes(self, record: RunRecord) -> bool:
-        return (
-            record.app_id == self.app_id
-            and not record.expired(self.now)
-            and self.status in {None, record.status}
-            and self.user_id in {None, record.user_id}
-        )
-
-    def batch(self, missing: int, scanned: int) -> int:
-        """How many records to read for so many: with a filter, most may be left out."""
-        filtered = self.status is not None or self.user_id is not None
-        return min(max(missing, READS_AT_ONCE) if filtered else missing, MAX_SCAN - scanned)
 
 
 async def _take(positions: AsyncGenerator[Position], count: int) -> list[Position]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from ringfence.errors import RingfenceError
 from ringfence.layout import Position
+from ringfence.state import scanning
 from ringfence.state.base import DEFAULT_PAGE, Page
 from ringfence.state.codec import decode_record
-from ringfence.state.record import RunRecord, RunStatus
+from ringfence.state.record import RunRecord
 from ringfence.state.redis import scripts
 from ringfence.state.redis.keys import Keys, score
 from ringfence.state.redis.scripts import Command
 from ringfence.state.redis.server import Server
+from ringfence.state.scanning import Wanted
 
 if TYPE_CHECKING:
     from ringfence.providers.base import Clock
@@ -29,34 +30,7 @@ _PATIENCE: Final = PATIENCE // timedelta(microseconds=1)
 AT_ONCE: Final = 100
 """Records that one round trip reads, at most: bounded by 64 KiB each."""
 
-MAX_SCAN: Final = 1000
-"""Runs that one call looks at, at most, for those that a filter lets through."""
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which of the records at an app's positions a list shows."""
-
-    app_id: str
-    status: RunStatus | None
-    user_id: str | None
-    now: datetime
-
-    def includes(self, record: RunRecord) -> bool:
-        return (
-            record.app_id == self.app_id
-            and not record.expired(self.now)
-            and self.status in {None, record.status}
-            and self.user_id in {None, record.user_id}
-        )
-
-    def batch(self, missing: int, scanned: int) -> int:
-        """How many records to read for so many. With a filter most may be left out, and so may
-        those that have expired."""
-        sparse = scanned or self.status is not None or self.user_id is not None
-        return min(max(missing, DEFAULT_PAGE) if sparse else missing, MAX_SCAN - scanned)
 
 
 class RunIndex:
@@ -109,7 +83,7 @@ class RunIndex:
         found: list[tuple[Position, RunRecord]] = []
         scanned = 0
         while True:
-            count = wanted.batch(limit - len(found), scanned)
+            count = wanted.batch(limit - len(found), scanned, at_once=DEFAULT_PAGE)
             # One more than is read: whether there is a page after this one.
             positions = await self._positions(wanted.app_id, last, count + 1)
             batch, more = positions[:count], len(positions) > count
@@ -120,7 +94,7 @@ class RunIndex:
             if len(found) > limit:
                 del found[limit:]
                 last, more = found[-1][0], True
-            if not more or len(found) == limit or scanned >= MAX_SCAN:
+            if not more or len(found) == limit or scanned >= scanning.MAX_SCAN:
                 return Page(tuple(record for _, record in found), last if more else None)
 
     async def _positions(

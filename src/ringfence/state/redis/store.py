@@ -38,12 +38,13 @@ from ringfence.state.record import RunRecord, RunStatus
 from ringfence.state.redis import scripts
 from ringfence.state.redis.connection import Connector
 from ringfence.state.redis.events import RunEvents
-from ringfence.state.redis.index import RunIndex, Wanted, remaining
+from ringfence.state.redis.index import RunIndex, remaining
 from ringfence.state.redis.keys import Keys, RunKeys, micros, score
 from ringfence.state.redis.link import COMMAND_SECONDS, CONNECT_SECONDS, MOST_CONNECTIONS, Limits
 from ringfence.state.redis.scripts import Argument
 from ringfence.state.redis.server import Server
 from ringfence.state.redis.tidying import Tidying
+from ringfence.state.scanning import Wanted
 from ringfence.state.tailing import tail_events
 
 if TYPE_CHECKING:
