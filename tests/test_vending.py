@@ -279,3 +279,14 @@ def test_threads_that_ask_at_once_share_one_issue(
         thread.join(10)
     assert len(provider.issued) == 1
     assert len({id(credential) for credential in found}) == 1
+
+
+async def test_who_looked_before_an_issue_ended_does_not_begin_another(
+    make: Callable[..., Vendor], provider: CountingProvider
+) -> None:
+    """Between the look at the cache and the question who is at it, an issue may end."""
+    vendor = make()
+    credentials = await vendor.vend(ONE, session="a")
+    late = vendor._flight(ONE, "a").result(10)
+    assert late.credentials == credentials
+    assert len(provider.issued) == 1

@@ -112,11 +112,15 @@ class Vendor:
 
     def _fresh(self, grants: Grants) -> _Issued | None:
         with self._lock:
-            issued = self._cache.get(grants)
-            if issued is None or self._clock() >= issued.renew_at:
-                return None
-            self._cache.move_to_end(grants)
-            return issued
+            return self._cached(grants)
+
+    def _cached(self, grants: Grants) -> _Issued | None:
+        """What is in the cache and still served. Under the lock."""
+        issued = self._cache.get(grants)
+        if issued is None or self._clock() >= issued.renew_at:
+            return None
+        self._cache.move_to_end(grants)
+        return issued
 
     def _renewed(self, grants: Grants, session: str) -> _Issued:
         try:
@@ -132,7 +136,11 @@ class Vendor:
     def _flight(self, grants: Grants, session: str) -> Future[_Issued]:
         with self._lock:
             flight = self._flights.get(grants)
-            if flight is None:
+            # One that ended since the look at the cache has left what it brought there.
+            if flight is None and (issued := self._cached(grants)) is not None:
+                flight = Future()
+                flight.set_result(issued)
+            elif flight is None:
                 try:
                     flight = self._workers.submit(self._issue, grants, session)
                 except RuntimeError:
