@@ -32,7 +32,7 @@ test: setup ## every test, servers included, under ten minutes on two cores
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak"
 
 soak: setup ## the long forms of the tests
-	@$(BIN)/python -m pytest -m soak
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m soak
 
 check: setup ## style, types, layers
 	@$(BIN)/ruff format --check .

