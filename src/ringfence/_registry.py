@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ringfence.config import AwsSettings, ProviderName, Settings, StateBackend
 from ringfence.errors import ConfigError, MissingExtra, Problem, UsageError
+from ringfence.layout import BucketRole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,8 +70,17 @@ def open_state(settings: Settings, meta: Callable[[], ObjectStore], clock: Clock
             from ringfence.state.s3 import S3StateStore
 
             return S3StateStore(
-                meta(), id_case=settings.id_case, bucket=settings.buckets.meta, clock=clock
+                meta(),
+                id_case=settings.id_case,
+                bucket=settings.buckets.meta,
+                ordered=not _is_express(settings, BucketRole.META),
+                clock=clock,
             )
+
+
+def _is_express(settings: Settings, role: BucketRole) -> bool:
+    """Whether a bucket is one of S3 Express, which lists in no order and has no start-after."""
+    return isinstance(settings.cloud, AwsSettings) and role in settings.cloud.express
 
 
 def _url(url: Secret | None, variable: str, example: str) -> Secret:
