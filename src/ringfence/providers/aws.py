@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ringfence.config import AwsSettings, Buckets
-from ringfence.errors import GrantNotEnforceable
+from ringfence.errors import GrantNotEnforceable, UsageError
 from ringfence.layout import BucketRole, Prefix
 from ringfence.providers.aws_keys import MasterCredentials, StaticKeys, default_chain
 from ringfence.providers.aws_policy import SessionPolicy, partition_of, split
@@ -148,6 +148,12 @@ class AwsProvider:
 
     def _address(self, role: BucketRole) -> S3Address:
         settings, bucket = self._settings, self._buckets.of(role)
+        if role in settings.express:
+            raise UsageError(
+                f"The bucket {bucket} is on S3 Express One Zone, which this version cannot open "
+                "yet.",
+                hint="Use a standard bucket.",
+            )
         return S3Address(bucket, settings.region, settings.endpoint, settings.use_path_style)
 
     def environment(self, credential: Credential) -> dict[str, str]:
