@@ -145,7 +145,7 @@ def test_state_lies_in_the_execution_prefix() -> None:
     assert position_record_key(position) == run_record_key(run)
 
 
-@effort(quick=200, soak=20_000)
+@effort(quick=200, soak=5_000)
 def test_a_newer_run_stands_first(examples: int) -> None:
     def holds(run: str, other: str, at: datetime, later: timedelta) -> None:
         old = run_position(at, encode_id(run))
@@ -159,7 +159,7 @@ def test_a_newer_run_stands_first(examples: int) -> None:
     hold(examples, holds, ids, ids, times, laters)
 
 
-@effort(quick=200, soak=20_000)
+@effort(quick=200, soak=5_000)
 def test_two_runs_never_share_a_record_or_a_place(examples: int) -> None:
     def holds(run: str, other: str) -> None:
         if run != other:

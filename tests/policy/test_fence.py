@@ -34,7 +34,7 @@ def nested(left: str, right: str) -> bool:
     return left.startswith(right) or right.startswith(left)
 
 
-@effort(quick=300, soak=50_000)
+@effort(quick=300, soak=5_000)
 def test_encoding_has_an_inverse_so_it_is_injective(examples: int) -> None:
     def holds(raw: str) -> None:
         for case in IdCase:
@@ -43,7 +43,7 @@ def test_encoding_has_an_inverse_so_it_is_injective(examples: int) -> None:
     hold(examples, holds, ids)
 
 
-@effort(quick=300, soak=50_000)
+@effort(quick=300, soak=5_000)
 def test_folded_encoding_has_an_inverse_even_once_case_is_gone(examples: int) -> None:
     def holds(raw: str) -> None:
         folded = encode_id(raw, IdCase.FOLDED)
@@ -82,7 +82,7 @@ def test_neighbours_encode_apart(raw: str, case: IdCase) -> None:
         assert len({each.casefold() for each in encoded}) == len(near)
 
 
-@effort(quick=100, soak=20_000)
+@effort(quick=100, soak=2_000)
 def test_a_prefix_says_its_area_and_its_ids(examples: int) -> None:
     """So two scopes share a prefix only where they share the ids that it is made of."""
 
@@ -103,7 +103,7 @@ def test_a_prefix_says_its_area_and_its_ids(examples: int) -> None:
     hold(examples, holds, ids, ids, runs, cases)
 
 
-@effort(quick=120, soak=30_000)
+@effort(quick=120, soak=3_000)
 def test_scopes_of_two_apps_never_nest(examples: int) -> None:
     def holds(app: str, user: str, run: str | None, case: IdCase, data: st.DataObject) -> None:
         other_app = data.draw(neighbour_of(app), label="other app")
@@ -118,7 +118,7 @@ def test_scopes_of_two_apps_never_nest(examples: int) -> None:
     hold(examples, holds, ids, ids, runs, cases, st.data())
 
 
-@effort(quick=100, soak=20_000)
+@effort(quick=100, soak=2_000)
 def test_two_users_of_an_app_never_nest_where_it_is_theirs(examples: int) -> None:
     def holds(app: str, user: str, run: str | None, case: IdCase, data: st.DataObject) -> None:
         other = data.draw(neighbour_of(user), label="other user")
@@ -130,7 +130,7 @@ def test_two_users_of_an_app_never_nest_where_it_is_theirs(examples: int) -> Non
     hold(examples, holds, ids, ids, runs, cases, st.data())
 
 
-@effort(quick=100, soak=20_000)
+@effort(quick=100, soak=2_000)
 def test_logs_of_two_runs_never_nest(examples: int) -> None:
     def holds(app: str, user: str, run: str, case: IdCase, data: st.DataObject) -> None:
         other = data.draw(neighbour_of(run), label="other run")
@@ -142,7 +142,7 @@ def test_logs_of_two_runs_never_nest(examples: int) -> None:
     hold(examples, holds, ids, ids, ids, cases, st.data())
 
 
-@effort(quick=100, soak=10_000)
+@effort(quick=100, soak=1_000)
 def test_areas_of_one_scope_never_nest_nor_reach_the_execution_state(examples: int) -> None:
     def holds(app: str, user: str, run: str | None, case: IdCase) -> None:
         own = list(places(Scope(app, user, run), case))
