@@ -49,7 +49,8 @@ def watch(
         import asyncio
 
         record = await storage.state.get(run)
-        show_record(record)
+        if not record.status.terminal:  # how it ended is said last
+            show_record(record)
         events = asyncio.create_task(_events(storage, run, after, show_event))
         try:
             while not events.done():
