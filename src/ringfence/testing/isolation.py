@@ -53,6 +53,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from ringfence.layout import IdCase
@@ -186,17 +187,17 @@ def attack(
     """
     every = tuple(wanted)
     usable = (probe for probe in every if probe.operation in client.operations)
-    # Those that read go first: after a write that got through, a read would find nothing of others.
-    tried = tuple(sorted(usable, key=_changes))
-    first = sum(not _changes(probe) for probe in tried)
+    # First those that read, then those that write, then those that delete: what got through of a
+    # later kind would hide what one of an earlier kind did.
+    tried = tuple(sorted(usable, key=_wave))
     with ThreadPoolExecutor(workers, thread_name_prefix="isolation") as pool:
         field = Field(owner)
         try:
             field.lay(tried, pool)
             judge = Judge(held, field)
             answers: list[Answer] = []
-            for part in (tried[:first], tried[first:]):
-                answers += pool.map(lambda p: _attempt(client, p, field.ground(p)), part)
+            for _, wave in groupby(tried, key=_wave):
+                answers += pool.map(lambda p: _attempt(client, p, field.ground(p)), wave)
             violations = [
                 violation
                 for probe, answer in zip(tried, answers, strict=True)
@@ -209,8 +210,9 @@ def attack(
     return Report(client.name, counts, len(every) - len(tried), tuple(violations))
 
 
-def _changes(probe: Probe) -> bool:
-    return NEEDS[probe.operation] not in {Permission.READ, Permission.LIST}
+def _wave(probe: Probe) -> int:
+    needed = NEEDS[probe.operation]
+    return 2 if needed is Permission.DELETE else 1 if needed is Permission.WRITE else 0
 
 
 def _attempt(client: Client, probe: Probe, ground: Ground) -> Answer:

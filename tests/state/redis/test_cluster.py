@@ -162,12 +162,22 @@ async def test_a_replica_that_takes_over(
         replica.ask("CLUSTER MEET", "127.0.0.1", primary.port)
         replica.until(lambda: replica.ask("CLUSTER REPLICATE", name_of(primary)))
         replica.until(lambda: b"master_link_status:up" in bytes(raw_replication(replica)))
+        replica.until(lambda: all(is_replica(replica, at) for at in (*nodes, replica)))
         primary.kill()
         replica.until(lambda: replica.ask("CLUSTER FAILOVER TAKEOVER"))
+        # Until the other nodes have heard of it, they send every client to the one that is dead.
+        replica.until(lambda: all(not is_replica(replica, at) for at in nodes[1:]))
         for record in records:
             assert await store.append(record.id, ["x"], batch="b") == range(1, 2)
     finally:
         replica.stop()
+
+
+def is_replica(node: Valkey, at: Valkey) -> bool:
+    """Whether the node at ``at`` knows ``node`` as one that only follows another."""
+    told = at.ask("CLUSTER NODES")
+    known = told.items() if isinstance(told, dict) else ()
+    return any("slave" in each["flags"] for _, each in known if each["node_id"] == name_of(node))
 
 
 def raw_replication(node: Valkey) -> bytes:
