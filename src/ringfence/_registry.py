@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from obstore.store import ObjectStore
 
-    from ringfence.providers.base import Clock, Provider
+    from ringfence.providers.base import Address, Clock, CredentialSource, Provider
     from ringfence.secret import Secret
     from ringfence.state.base import StateStore
 
@@ -29,16 +29,42 @@ def open_provider(settings: Settings, clock: Clock) -> Provider:
         UsageError: this version has no provider for that cloud.
         MissingExtra: its package is not installed.
     """
-    if not isinstance(settings.cloud, AwsSettings):
-        raise UsageError(
-            f"STORAGE_PROVIDER is {settings.provider.value!r}, which this version cannot open yet.",
-            hint="It opens aws, which includes MinIO, SeaweedFS and any S3 with STS.",
-        )
-    _need("botocore", f"provider {ProviderName.AWS}", "aws")
-    from ringfence.providers.aws import AwsProvider
-
     ttl: timedelta = settings.credential_ttl
-    return AwsProvider(settings.cloud, settings.buckets, credential_ttl=ttl, clock=clock)
+    match settings.cloud:
+        case AwsSettings() as aws:
+            _need("botocore", f"provider {ProviderName.AWS}", "aws")
+            from ringfence.providers.aws import AwsProvider
+
+            return AwsProvider(aws, settings.buckets, credential_ttl=ttl, clock=clock)
+        case _:
+            raise UsageError(
+                f"STORAGE_PROVIDER is {settings.provider.value!r}, which this version cannot open "
+                "yet.",
+                hint="It opens aws, which includes MinIO, SeaweedFS and any S3 with STS.",
+            )
+
+
+def open_elsewhere(
+    provider: str, address: Address, prefix: str, lease: CredentialSource
+) -> ObjectStore:
+    """A store on an area as an execution finds it: by its runner's words alone, no settings.
+
+    Args:
+        provider: its name.
+        address: what :meth:`ringfence.providers.base.Provider.address` said there.
+        prefix: the area's.
+        lease: where its credential comes from.
+
+    Raises:
+        UsageError: this version does not know that provider.
+    """
+    match provider:
+        case "aws":
+            from ringfence.providers.s3_store import open_elsewhere as on_s3
+
+            return on_s3(address, prefix, lease)
+        case _:
+            raise UsageError(f"This version cannot attach to the provider {provider!r}.")
 
 
 def open_state(settings: Settings, meta: Callable[[], ObjectStore], clock: Clock) -> StateStore:

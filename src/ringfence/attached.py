@@ -17,20 +17,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
+from ringfence._registry import open_elsewhere
 from ringfence.config import process_environment
-from ringfence.errors import StorageUnreachable, UsageError
+from ringfence.errors import AccessDenied, StorageUnreachable, UsageError
 from ringfence.layout import BucketRole, Prefix
+from ringfence.presigning import DEFAULT_LIFE
 from ringfence.providers.base import Credential, Enforcement, Lease
 from ringfence.scope import Area, Grant, Permission, Scope
 from ringfence.secret import Secret
 from ringfence.state.event import Payload
 from ringfence.vending import DEFAULT_SHARE, Credentials
-from ringfence.workspace import Workspace
+from ringfence.workspace import Workspace, to_area
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-WORKSPACE_VERSION: Final = 1
+WORKSPACE_VERSION: Final = 2
 RUNNER_TIMEOUT_SECONDS: Final = 30.0
 RETRY_AFTER: Final = timedelta(seconds=15)
 
@@ -77,13 +79,15 @@ class Attached(Workspace):
 
         def opener(grant: Grant) -> ObjectStore:
             row = areas[grant.area]
-            return _open(document, row["bucket"], grant, sources[row["credential"]])
+            source = sources[row["credential"]]
+            return open_elsewhere(document["provider"], row["address"], grant.prefix, source)
 
         async def vend() -> Credentials:
             return first
 
         super().__init__(scope, tuple(_grant(a, r) for a, r in areas.items()), opener, vend)
         self._runner = runner
+        self._sources = sources
         self.log = AttachedLog(runner)
 
     def emit(self, *payloads: Payload, batch: str | None = None) -> range:
@@ -111,6 +115,36 @@ class Attached(Workspace):
             slim.append(payload if away is None else away[0].to_json())
         answer = self._runner.events(slim, batch)
         return range(answer["first"], answer["last"] + 1)
+
+    def sign(
+        self,
+        area: Area | str,
+        path: str,
+        *,
+        method: str = "GET",
+        expires_in: timedelta = DEFAULT_LIFE,
+    ) -> str:
+        """A URL for one request on one object, made by the runner. Blocking.
+
+        See :meth:`ringfence.storage.Storage.sign`, for why not with this execution's credential.
+
+        Raises:
+            AccessDenied: the grant does not allow it.
+            UsageError: the mode does not reach the area, or an argument cannot be meant.
+            StorageUnreachable: the runner does not answer.
+        """
+        return self._runner.sign(to_area(area).value, path, method, expires_in.total_seconds())
+
+    def credential(self, number: int) -> Credential:
+        """The credential of that number, renewed if need be. Blocking.
+
+        Raises:
+            UsageError: there is none.
+            StorageUnreachable: the runner does not answer, and the old one has run out.
+        """
+        if number >= len(self._sources):
+            raise UsageError(f"This run has {len(self._sources)} credentials; they begin with 0.")
+        return self._sources[number]().credential
 
     @property
     def run_id(self) -> str | None:
@@ -188,6 +222,10 @@ class _Runner:
         body = {"payloads": payloads, "batch": batch}
         return self._ask("POST", "/events", json.dumps(body).encode())
 
+    def sign(self, area: str, path: str, method: str, seconds: float) -> str:
+        row = {"area": area, "path": path, "method": method, "seconds": seconds}
+        return str(self._ask("POST", "/sign", json.dumps(row).encode())["url"])
+
     def _ask(self, method: str, path: str, body: bytes | None) -> Mapping[str, Any]:
         at = urlsplit(self.url)
         connection = http.client.HTTPConnection(
@@ -206,6 +244,8 @@ class _Runner:
             connection.close()
         if response.status == 422:
             raise UsageError(str(answer.get("error")))
+        if response.status == 403 and answer.get("code"):
+            raise AccessDenied(str(answer.get("error")))
         if response.status != 200:
             raise StorageUnreachable(f"The runner answered: {answer.get('error')}")
         return answer
@@ -256,12 +296,3 @@ def _credential(row: Mapping[str, Any], grants: tuple[Grant, ...]) -> Credential
 def _grant(area: Area, row: Mapping[str, Any]) -> Grant:
     permissions = frozenset(Permission(name) for name in row["permissions"])
     return Grant(area, BucketRole(row["role"]), Prefix(row["prefix"]), permissions)
-
-
-def _open(document: Mapping[str, Any], bucket: str, grant: Grant, source: _Source) -> ObjectStore:
-    if document["provider"] != "aws":
-        raise UsageError(f"This version cannot attach to the provider {document['provider']!r}.")
-    from ringfence.providers.s3_store import LeasedCredentials, S3Address, open_s3
-
-    address = S3Address(bucket, **document["address"])
-    return open_s3(address, grant.prefix, LeasedCredentials(source))

@@ -15,12 +15,13 @@ from ringfence.config import Settings
 from ringfence.errors import UsageError
 from ringfence.installation import check_layout
 from ringfence.layout import BucketRole
+from ringfence.presigning import DEFAULT_LIFE, check_url
 from ringfence.running import Run
 from ringfence.scope import MODES, AccessMode, Area, Grant, Grants, Permission, Scope, grants
 from ringfence.state.base import StateStore
 from ringfence.state.record import RunRecord, RunStatus
 from ringfence.vending import Credentials, Vendor
-from ringfence.workspace import Workspace
+from ringfence.workspace import Workspace, to_area
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -56,7 +57,9 @@ class Storage:
         self.provider = provider or open_provider(settings, clock)
         self.clock = clock
         self._given_state = state
-        self._vendor = Vendor(self.provider, clock=clock, share=settings.cache_share)
+        self._vendor = Vendor(
+            self.provider, clock=clock, share=settings.cache_share, strict=settings.strict
+        )
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
@@ -138,6 +141,36 @@ class Storage:
             return self.provider.open(grant, source)
 
         return Workspace(scope, granted, opener, lambda: self.vend(scope))
+
+    async def sign(
+        self,
+        scope: Scope,
+        area: Area | str,
+        path: str,
+        *,
+        method: str = "GET",
+        expires_in: timedelta = DEFAULT_LIFE,
+    ) -> str:
+        """A URL for one request on one object of a scope's area, for somebody without credentials.
+
+        It is made with the installation's keys after a check of the grant, and never with a fenced
+        credential: see :mod:`ringfence.presigning` for why.
+
+        Args:
+            path: of the object, below the area's prefix.
+            method: ``GET``, ``HEAD``, ``PUT`` or ``DELETE``.
+            expires_in: at most RINGFENCE_CREDENTIAL_TTL.
+
+        Raises:
+            AccessDenied: the grant does not allow it.
+            GrantNotEnforceable: this cloud, as configured, has no such URL.
+            UsageError: the mode does not reach the area, or an argument cannot be meant.
+        """
+        import asyncio
+
+        grant = self.open(scope).grant(to_area(area))
+        checked = check_url(grant, path, method, expires_in, self.settings.credential_ttl)
+        return await asyncio.to_thread(self.provider.sign, grant, path, checked, expires_in)
 
     @asynccontextmanager
     async def run(

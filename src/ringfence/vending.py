@@ -12,13 +12,26 @@ import asyncio
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ringfence.errors import CredentialExpired, RingfenceError, StorageUnreachable
-from ringfence.providers.base import Clock, Credential, CredentialSource, Lease, Provider
+from ringfence.errors import (
+    CredentialExpired,
+    GrantNotEnforceable,
+    RingfenceError,
+    StorageUnreachable,
+)
+from ringfence.providers.base import (
+    Clock,
+    Credential,
+    CredentialSource,
+    Lease,
+    PolicyDocument,
+    Provider,
+)
 from ringfence.scope import Area, Grants
 
 DEFAULT_SHARE: Final = 0.5
@@ -37,6 +50,23 @@ ISSUE_TIMEOUT_SECONDS: Final = 120.0
 _log = logging.getLogger(__name__)
 
 Credentials = tuple[Credential, ...]
+
+
+def refuse_coarse(documents: Iterable[PolicyDocument]) -> None:
+    """What RINGFENCE_STRICT means: nothing is issued that its cloud cannot hold to exactly.
+
+    Raises:
+        GrantNotEnforceable: with what the cloud would allow beyond a grant.
+    """
+    coarse = [e for document in documents for e in document.enforcement if e.coarser]
+    if coarse:
+        said = "; ".join(f"{each.area}: {each.coarser}" for each in coarse)
+        raise GrantNotEnforceable(
+            f"RINGFENCE_STRICT is set, and this cloud would allow more than was granted ({said}). "
+            "Nothing was issued.",
+            hint="Unset it to accept that, or choose a way that is exact: "
+            "`ringfence grants --explain` shows how exactly each area is enforced.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +89,12 @@ class Vendor:
         share: float = DEFAULT_SHARE,
         capacity: int = DEFAULT_CAPACITY,
         workers: int = DEFAULT_WORKERS,
+        strict: bool = False,
     ) -> None:
         self._provider = provider
         self._clock = clock
         self._share = share
+        self._strict = strict
         self._capacity = capacity
         self._lock = threading.Lock()
         self._cache: OrderedDict[Grants, _Issued] = OrderedDict()
@@ -150,6 +182,8 @@ class Vendor:
 
     def _issue(self, grants: Grants, session: str) -> _Issued:
         try:
+            if self._strict:
+                refuse_coarse(self._provider.plan(grants))
             issued = self._judged(self._provider.issue(grants, session=session))
             self._keep(grants, issued)
             return issued

@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from ringfence.vending import Credentials
 
 
+def to_area(name: Area | str) -> Area:
+    """The area of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return Area(name)
+    except ValueError:
+        raise UsageError(f"{name!r} is no area.", hint=f"Areas: {', '.join(Area)}.") from None
+
+
 class Workspace:
     """A scope's areas. Stores are opened when first asked for and renew their credentials.
 

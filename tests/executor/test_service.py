@@ -56,8 +56,13 @@ async def serving(
         emitted.append((payloads, batch))
         return range(5, 5 + len(payloads))
 
+    async def sign(area: str, path: str, method: str, seconds: float) -> str:
+        if failure is not None:
+            raise failure
+        return f"https://signed/{area}/{path}?{method}&{seconds:g}"
+
     async with (
-        RunService(vend, append, emit, lambda: NOW) as service,
+        RunService(vend, append, emit, sign, clock=lambda: NOW) as service,
         httpx.AsyncClient(base_url=service.url, trust_env=False) as client,
     ):
         yield service, client

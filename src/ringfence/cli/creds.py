@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -69,7 +67,13 @@ def creds(
     if chosen == "json":
         print_json([_json(provider, credential) for credential in credentials])
         return
-    _PRINTERS[chosen](provider, _pick(credentials, area))
+    credential = _pick(credentials, area)
+    if chosen == "env":
+        _print_env(provider, credential)
+    else:
+        from ringfence.providers.base import Form
+
+        typer.echo(provider.export(credential, Form(chosen)))
 
 
 def _pick(credentials: Credentials, area: str | None) -> Credential:
@@ -104,65 +108,3 @@ def _print_env(provider: Provider, credential: Credential) -> None:
 
     for name, value in provider.environment(credential).items():
         typer.echo(f"export {name}={quote(value)}")
-
-
-def _print_process(_: Provider, credential: Credential) -> None:
-    fields = credential.fields
-    print_json(
-        {
-            "Version": 1,
-            "AccessKeyId": fields["access_key_id"].reveal(),
-            "SecretAccessKey": fields["secret_access_key"].reveal(),
-            "SessionToken": fields["token"].reveal(),
-            "Expiration": credential.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        }
-    )
-
-
-def _print_options(provider: Provider, credential: Credential) -> None:
-    """The keys of object_store, which Polars, delta-rs, Lance and DataFusion pass on."""
-    environment = provider.environment(credential)
-    names = {
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "AWS_REGION",
-        "AWS_ENDPOINT",
-        "AWS_ALLOW_HTTP",
-        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
-    }
-    options = {k.lower(): v for k, v in environment.items() if k in names}
-    typer.echo(json.dumps(options))
-
-
-def _print_duckdb(provider: Provider, credential: Credential) -> None:
-    address = provider.address()
-    endpoint = str(address["endpoint"] or "")
-    scheme, _, host = endpoint.partition("://")
-    parts = {
-        "TYPE": "s3",
-        "KEY_ID": _sql(credential.fields["access_key_id"].reveal()),
-        "SECRET": _sql(credential.fields["secret_access_key"].reveal()),
-        "SESSION_TOKEN": _sql(credential.fields["token"].reveal()),
-        "REGION": _sql(str(address["region"])),
-        "URL_STYLE": _sql("path" if address["path_style"] else "vhost"),
-    }
-    if endpoint:
-        parts["ENDPOINT"] = _sql(host)
-        parts["USE_SSL"] = str(scheme == "https").lower()
-    for grant in credential.grants:
-        scoped = {**parts, "SCOPE": _sql(provider.url(grant))}
-        body = ", ".join(f"{name} {value}" for name, value in scoped.items())
-        typer.echo(f"CREATE OR REPLACE SECRET ringfence_{grant.area.value} ({body});")
-
-
-def _sql(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-_PRINTERS: dict[str, Callable[[Provider, Credential], None]] = {
-    "env": _print_env,
-    "credential-process": _print_process,
-    "storage-options": _print_options,
-    "duckdb": _print_duckdb,
-}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ringfence.config import is_configuration_variable, secret_values
 from ringfence.errors import RingfenceError
@@ -117,36 +118,47 @@ async def _supervise(
     async def emitted(payloads: Sequence[Payload], batch: str | None) -> range:
         return await run.emit(*payloads, batch=batch)
 
-    service = RunService(lambda: storage.vend(scope), run.output.append, emitted, storage.clock)
+    async def signed(area: str, path: str, method: str, seconds: float) -> str:
+        return await storage.sign(
+            scope, area, path, method=method, expires_in=timedelta(seconds=seconds)
+        )
+
+    service = RunService(
+        lambda: storage.vend(scope), run.output.append, emitted, signed, storage.clock
+    )
     async with service:
-        fenced = fenced_environment(
-            storage.provider,
-            await storage.vend(scope),
-            scope,
-            service,
-            buckets=storage.settings.buckets,
-            refreshing=job.refreshing,
-        )
-        environment = child_environment(
-            job.environment,
-            fenced=fenced,
-            passed=job.passed,
-            secrets=secret_values(storage.settings),
-            is_configuration=is_configuration_variable,
-        )
-        return await execute(
-            job.command,
-            environment=environment,
-            on_output=stored,
-            passthrough=job.passthrough,
-            output_to_stderr=job.output_to_stderr,
-            cwd=job.cwd,
-            timeout=job.timeout.total_seconds() if job.timeout else None,
-            hide=job.hide,
-            stop=run.ended_elsewhere,
-            confine=job.confine,
-            on_confined=on_confined,
-        )
+        with TemporaryDirectory(prefix="ringfence-run-") as folder:
+            fenced = fenced_environment(
+                storage.provider,
+                await storage.vend(scope),
+                scope,
+                service,
+                folder=Path(folder),
+                refreshing=job.refreshing,
+            )
+            return await execute(
+                job.command,
+                environment=_environment(storage, job, fenced),
+                on_output=stored,
+                passthrough=job.passthrough,
+                output_to_stderr=job.output_to_stderr,
+                cwd=job.cwd,
+                timeout=job.timeout.total_seconds() if job.timeout else None,
+                hide=job.hide,
+                stop=run.ended_elsewhere,
+                confine=job.confine,
+                on_confined=on_confined,
+            )
+
+
+def _environment(storage: Storage, job: Job, fenced: Mapping[str, str]) -> dict[str, str]:
+    return child_environment(
+        job.environment,
+        fenced=fenced,
+        passed=job.passed,
+        secrets=secret_values(storage.settings),
+        is_configuration=is_configuration_variable,
+    )
 
 
 def _conclusion(ending: Ending, job: Job) -> Change:

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ringfence.errors import RingfenceError, UsageError
+from ringfence.errors import Refused, RingfenceError, UsageError
 from ringfence.logs import LogEntry
 from ringfence.providers.base import Clock, Credential
 from ringfence.secret import Secret
@@ -42,11 +42,13 @@ class RunService:
         vend: Callable[[], Awaitable[Credentials]],
         append: Callable[[LogEntry], Awaitable[None]],
         emit: Callable[[Sequence[Payload], str | None], Awaitable[range]],
+        sign: Callable[[str, str, str, float], Awaitable[str]],
         clock: Clock,
     ) -> None:
         self._vend = vend
         self._append = append
         self._emit = emit
+        self._sign = sign
         self._clock = clock
         self._server: asyncio.Server | None = None
         self._places = asyncio.Semaphore(MAX_CONNECTIONS)
@@ -122,6 +124,8 @@ class RunService:
             return await self._log(body)
         if method == "POST" and path == "/events":
             return await self._events(body)
+        if method == "POST" and path == "/sign":
+            return await self._signed(body)
         if method == "GET" and kind in {"credentials", "container"} and index.isdecimal():
             return await self._credential(kind, int(index))
         return 404, {"error": f"There is no {method} {path[:100]} here."}
@@ -162,6 +166,22 @@ class RunService:
         except RingfenceError as error:
             return 503, {"error": str(error)}
         return 200, {"first": numbers.start, "last": numbers.stop - 1}
+
+    async def _signed(self, body: bytes) -> Answer:
+        try:
+            row = json.loads(body)
+            area, path, method = (str(row[name]) for name in ("area", "path", "method"))
+            seconds = float(row["seconds"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return 400, {"error": 'It is {"area": ..., "path": ..., "method": ..., "seconds": N}.'}
+        try:
+            return 200, {"url": await self._sign(area, path, method, seconds)}
+        except UsageError as error:
+            return 422, {"error": str(error)}
+        except Refused as error:
+            return 403, {"error": str(error), "code": type(error).__name__}
+        except RingfenceError as error:
+            return 503, {"error": str(error)}
 
 
 async def _receive(connection: Any, reader: asyncio.StreamReader) -> tuple[Any, bytes]:

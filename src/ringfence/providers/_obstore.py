@@ -25,6 +25,7 @@ from ringfence.errors import (
     StorageUnreachable,
 )
 from ringfence.providers.connecting import proxy_before
+from ringfence.providers.naming import Names, names_at
 
 _READ_BYTES: Final = 16 * 1024
 # "Error performing GET http://host/bucket/key in 1.5ms, after 2 retries, … - Server returned …"
@@ -61,6 +62,10 @@ class _Failure:
     def code(self) -> str | None:
         found = _CODE.search(self.reply)
         return found[1] if found else None
+
+    @property
+    def names(self) -> Names:
+        return names_at(self.endpoint)
 
     @property
     def answer(self) -> str:
@@ -138,6 +143,8 @@ _NOT_OF_TEXT: Final = {ConfigError, errors.StateConflict, errors.RunExists}
 
 
 def _translated(failure: _Failure) -> RingfenceError:
+    if failure.code in failure.names.rejected:
+        return _bad_keys(failure)
     if failure.code in _BY_CODE:
         return _BY_CODE[failure.code](failure)
     for sentence, applies in _BY_SIGN:
@@ -166,13 +173,9 @@ def _denied(failure: _Failure) -> RingfenceError:
 
 
 def _bad_keys(failure: _Failure) -> RingfenceError:
-    variable, expected = _KEYS[failure.code or ""]
+    variable, expected = failure.names.rejected[failure.code or ""]
     found = f"set, but {failure.endpoint} does not accept it ({failure.answer})"
-    hint = (
-        "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN, where it is "
-        "set), and that AWS_ENDPOINT is theirs."
-    )
-    return ConfigError((Problem(variable, found, expected, hint),))
+    return ConfigError((Problem(variable, found, expected, f"Check {failure.names.keys}."),))
 
 
 def _expired(failure: _Failure) -> RingfenceError:
@@ -202,7 +205,7 @@ def _elsewhere(failure: _Failure) -> RingfenceError:
     return RegionMismatch(
         f"{failure.bucket} is in another region than {failure.endpoint} serves, or at another "
         f"endpoint ({failure.answer}).",
-        hint="Set AWS_REGION to the bucket's region.",
+        hint=f"Set {failure.names.region} to the bucket's.",
     )
 
 
@@ -226,15 +229,9 @@ def _unreachable(failure: _Failure) -> RingfenceError:
     return StorageUnreachable(
         f"{failure.bucket}: could not {failure.what}, because {failure.endpoint} is out of reach "
         f"({next(reasons, 'the connection broke')}).",
-        hint="Check AWS_ENDPOINT and the network, and that the engine runs.",
+        hint=f"Check {failure.names.endpoint} and the network, and that the engine runs.",
     )
 
-
-_KEYS: Final = {
-    "InvalidAccessKeyId": ("AWS_ACCESS_KEY_ID", "a key that it knows"),
-    "SignatureDoesNotMatch": ("AWS_SECRET_ACCESS_KEY", "the secret of that key"),
-    "InvalidToken": ("AWS_SESSION_TOKEN", "the token of that key, or none"),
-}
 
 # Most specific first. They are the names that reqwest and hyper give in obstore's debug output.
 _REASONS: Final = (
@@ -249,9 +246,6 @@ _REASONS: Final = (
 _Sentence = Callable[[_Failure], RingfenceError]
 
 _BY_CODE: Final[dict[str | None, _Sentence]] = {
-    "SignatureDoesNotMatch": _bad_keys,
-    "InvalidAccessKeyId": _bad_keys,
-    "InvalidToken": _bad_keys,
     "ExpiredToken": _expired,
     "TokenRefreshRequired": _expired,
     "RequestTimeTooSkewed": _skewed,

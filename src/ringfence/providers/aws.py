@@ -6,7 +6,8 @@ rights are those of the role *and* of the session policy (IAM User Guide, "Sessi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,14 +15,20 @@ from typing import TYPE_CHECKING
 from ringfence.config import AwsSettings, Buckets
 from ringfence.errors import GrantNotEnforceable, UsageError
 from ringfence.layout import BucketRole, Prefix
+from ringfence.providers import s3_tools
 from ringfence.providers.aws_keys import MasterCredentials, StaticKeys, default_chain
 from ringfence.providers.aws_policy import SessionPolicy, partition_of, split
 from ringfence.providers.base import (
+    Address,
     Clock,
     Credential,
     CredentialSource,
     Enforcement,
+    Form,
+    Method,
     PolicyDocument,
+    Renewal,
+    ToolFile,
 )
 from ringfence.providers.connecting import open_client
 from ringfence.providers.s3_store import (
@@ -156,55 +163,47 @@ class AwsProvider:
             )
         return S3Address(bucket, settings.region, settings.endpoint, settings.use_path_style)
 
-    def environment(self, credential: Credential) -> dict[str, str]:
-        """The names that AWS SDKs, obstore, DuckDB and kin read by themselves."""
-        return {
-            "AWS_ACCESS_KEY_ID": credential.fields["access_key_id"].reveal(),
-            "AWS_SECRET_ACCESS_KEY": credential.fields["secret_access_key"].reveal(),
-            "AWS_SESSION_TOKEN": credential.fields["token"].reveal(),
-            "AWS_CREDENTIAL_EXPIRATION": credential.expires_at.isoformat(),
-            **self._address_environment(),
-        }
+    def sign(self, grant: Grant, path: str, method: Method, expires_in: timedelta) -> str:
+        """A URL presigned with the installation's own keys. See :class:`base.Provider`."""
+        store = self.open_bucket(grant.bucket, grant.prefix)
+        return s3_tools.sign(store, path, method, expires_in)
 
-    def refreshing_environment(self, url: str, token: Secret) -> dict[str, str]:
-        """Container credentials: AWS SDKs fetch them at ``url`` and renew in time by themselves."""
-        return {
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": url,
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN": token.reveal(),
-            **self._address_environment(),
-        }
+    # --- for other processes and tools -------------------------------------------------------
 
-    def address(self) -> Mapping[str, str | bool | None]:
-        """Region, endpoint and style: see :class:`ringfence.providers.s3_store.S3Address`."""
-        settings = self._settings
-        return {
-            "region": settings.region,
-            "endpoint": settings.endpoint,
-            "path_style": settings.use_path_style,
-        }
+    def address(self, grant: Grant) -> Address:
+        """Bucket, region, endpoint and style: see :class:`s3_store.S3Address`."""
+        return asdict(self._address(grant.bucket))
 
     def url(self, grant: Grant) -> str:
         """``s3://bucket/prefix/``."""
-        return f"s3://{self._buckets.of(grant.bucket)}/{grant.prefix}"
+        return s3_tools.s3_url(grant, self._address(grant.bucket))
 
-    def _address_environment(self) -> dict[str, str]:
-        """Where the engine is, in the names of botocore (``..._URL``) and of object_store."""
-        settings = self._settings
-        address = {
-            "AWS_REGION": settings.region,
-            "AWS_DEFAULT_REGION": settings.region,
-            # Neither the machine's own role nor a profile may stand in for the fenced credential.
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": "/dev/null",
-            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    def environment(self, credential: Credential) -> dict[str, str]:
+        """The names that AWS SDKs, obstore, DuckDB and kin read by themselves."""
+        return s3_tools.environment(credential, self._first_address(credential))
+
+    def refreshing_environment(self, credential: Credential, at: Renewal) -> dict[str, str]:
+        """Container credentials, which AWS SDKs renew by themselves."""
+        return s3_tools.refreshing_environment(at, self._first_address(credential))
+
+    def tool_files(self, credentials: Sequence[Credential], at: Renewal) -> tuple[ToolFile, ...]:
+        """AWS profiles, one for each area. See :func:`s3_tools.profiles`."""
+        del at  # the process of a profile finds the runner by the execution's variables
+        return s3_tools.profiles(credentials, self._addresses(*credentials))
+
+    def export(self, credential: Credential, form: Form) -> str:
+        """Every form. See :class:`base.Provider`."""
+        return s3_tools.export(credential, form, self._addresses(credential))
+
+    def _addresses(self, *credentials: Credential) -> dict[str, S3Address]:
+        return {
+            grant.area.value: self._address(grant.bucket)
+            for credential in credentials
+            for grant in credential.grants
         }
-        if settings.endpoint is not None:
-            address["AWS_ENDPOINT"] = address["AWS_ENDPOINT_URL"] = settings.endpoint
-            address["AWS_ALLOW_HTTP"] = str(settings.endpoint.startswith("http:")).lower()
-        if settings.use_path_style:
-            address["AWS_USE_PATH_STYLE"] = "true"
-        address["AWS_VIRTUAL_HOSTED_STYLE_REQUEST"] = str(not settings.use_path_style).lower()
-        return address
+
+    def _first_address(self, credential: Credential) -> S3Address:
+        return s3_tools.address_of(credential, self._addresses(credential))
 
     def close(self) -> None:
         """Closes the connections to STS, if there were any. Idempotent."""

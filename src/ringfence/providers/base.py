@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from ringfence.layout import BucketRole, Prefix
 from ringfence.scope import Area, Grant, Grants
@@ -75,6 +76,41 @@ class Lease:
 
 CredentialSource = Callable[[], Lease]
 
+Address = Mapping[str, str | bool | None]
+"""What a store in another process needs besides prefix and credential, as JSON can hold it."""
+
+
+Method = Literal["GET", "HEAD", "PUT", "DELETE"]
+"""What a URL can be signed for."""
+
+
+class Form(StrEnum):
+    """The forms in which tools take a credential, beside the variables of their environment."""
+
+    PROCESS = "credential-process"
+    """What the AWS SDKs' ``credential_process`` reads."""
+    OPTIONS = "storage-options"
+    """The keys of object_store, which Polars, delta-rs, Lance and DataFusion pass on."""
+    DUCKDB = "duckdb"
+    """``CREATE SECRET`` statements."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFile:
+    """A file that tools of the cloud read, and the variable by which they find it."""
+
+    name: str
+    variable: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Where a process fetches and renews the credentials that it was given, by their number."""
+
+    url: str
+    token: Secret
+
 
 class Provider(Protocol):
     """One cloud.
@@ -119,16 +155,47 @@ class Provider(Protocol):
         """A store on a whole bucket with the installation's own credentials."""
         ...
 
+    def sign(self, grant: Grant, path: str, method: Method, expires_in: timedelta) -> str:
+        """A URL for one request on one object, without any other credential. Blocking.
+
+        Never made with a fenced credential, since on some clouds the URL would hold all of it: it
+        is signed with the installation's own. The caller has checked it against the grant, see
+        :mod:`ringfence.presigning`.
+
+        Raises:
+            GrantNotEnforceable: this cloud, as configured, has no such URL.
+        """
+        ...
+
     def environment(self, credential: Credential) -> dict[str, str]:
         """The variables by which this cloud's own SDKs and tools find ``credential``."""
         ...
 
-    def refreshing_environment(self, url: str, token: Secret) -> dict[str, str]:
-        """As :meth:`environment`, for SDKs that fetch and renew their credential at ``url``."""
+    def refreshing_environment(self, credential: Credential, at: Renewal) -> dict[str, str]:
+        """As :meth:`environment`, for SDKs that fetch and renew their credential by themselves.
+
+        The same as :meth:`environment` where the cloud's SDKs know no such way.
+        """
         ...
 
-    def address(self) -> Mapping[str, str | bool | None]:
-        """What a store in another process needs besides bucket, prefix and credential."""
+    def tool_files(self, credentials: Sequence[Credential], at: Renewal) -> tuple[ToolFile, ...]:
+        """Files by which tools find each of several credentials; they hold no lasting secret.
+
+        The credential numbered ``i`` is renewed at ``{at.url}/.../{i}``, see
+        :mod:`ringfence.executor.service`.
+        """
+        ...
+
+    def export(self, credential: Credential, form: Form) -> str:
+        """``credential`` as tools elsewhere take it.
+
+        Raises:
+            UsageError: this cloud has no such form; the message names one that it has.
+        """
+        ...
+
+    def address(self, grant: Grant) -> Address:
+        """Where a grant's bucket is, ``bucket`` included. :func:`ringfence.attach` opens it."""
         ...
 
     def url(self, grant: Grant) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ringfence.providers.base import CredentialSource
+from ringfence.providers.base import Address, CredentialSource
 from ringfence.providers.connecting import LOOPBACK, check_proxies, is_loopback, no_certificates
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class S3Address:
     region: str
     endpoint: str | None
     path_style: bool
+    express: bool = False
 
     @property
     def virtual_hosted(self) -> bool:
@@ -62,6 +63,15 @@ class S3Address:
         Guide, "Virtual hosting of buckets"), so AWS itself is then asked path-style all the same.
         """
         return not self.path_style and not (self.endpoint is None and "." in self.bucket)
+
+
+def open_elsewhere(address: Address, prefix: str, lease: CredentialSource) -> S3Store:
+    """A store on what :meth:`ringfence.providers.base.Provider.address` said, in any process."""
+    return open_s3(_address(**address), prefix, LeasedCredentials(lease))
+
+
+def _address(**parts: Any) -> S3Address:
+    return S3Address(**parts)
 
 
 def open_s3(
