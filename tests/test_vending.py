@@ -13,11 +13,12 @@ import pytest
 
 from ringfence.errors import (
     CredentialExpired,
+    GrantNotEnforceable,
     IssueRefused,
     RingfenceError,
     StorageUnreachable,
 )
-from ringfence.providers.base import Credential, Enforcement
+from ringfence.providers.base import Credential, Enforcement, PolicyDocument
 from ringfence.scope import Area, Grants, Scope, grants
 from ringfence.secret import Secret
 from ringfence.vending import MIN_REMAINING, RETRY_AFTER, Vendor
@@ -46,6 +47,7 @@ class CountingProvider:
     gate: threading.Event | None = None
     life: timedelta = LIFE
     split: bool = False
+    coarser: str | None = None
     threads: set[str] = field(default_factory=set)
 
     def issue(self, granted: Grants, *, session: str) -> tuple[Credential, ...]:
@@ -59,8 +61,15 @@ class CountingProvider:
         parts = [granted[:1], granted[1:]] if self.split else [granted]
         return tuple(self._credential(part, f"{number}.{i}") for i, part in enumerate(parts))
 
+    def plan(self, granted: Grants) -> tuple[PolicyDocument, ...]:
+        return (PolicyDocument(granted, "none", "{}", self._enforcement(granted)),)
+
+    def _enforcement(self, granted: Grants) -> tuple[Enforcement, ...]:
+        said = {Area.LOGS: self.coarser}
+        return tuple(Enforcement(grant.area, said.get(grant.area)) for grant in granted)
+
     def _credential(self, granted: Grants, number: str) -> Credential:
-        enforcement = tuple(Enforcement(grant.area) for grant in granted)
+        enforcement = self._enforcement(granted)
         fields = {"token": Secret(number)}
         now = self.clock()
         return Credential(granted, fields, now, now + self.life, enforcement)
@@ -290,3 +299,18 @@ async def test_who_looked_before_an_issue_ended_does_not_begin_another(
     late = vendor._flight(ONE, "a").result(10)
     assert late.credentials == credentials
     assert len(provider.issued) == 1
+
+
+async def test_strict_refuses_what_is_not_exact_and_issues_nothing(
+    make: Callable[..., Vendor], provider: CountingProvider
+) -> None:
+    provider.coarser = "the run's own log can be read too"
+    await make().vend(ONE, session="run1")
+    strict = make(strict=True)
+    with pytest.raises(GrantNotEnforceable, match=r"RINGFENCE_STRICT.*logs: the run's own log can"):
+        await strict.vend(ONE, session="run1")
+    with pytest.raises(GrantNotEnforceable):
+        strict.source(ONE, Area.APP, session="run1")()
+    assert len(provider.issued) == 1
+    provider.coarser = None
+    await strict.vend(ONE, session="run1")

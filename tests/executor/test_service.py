@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from ringfence.errors import IssueRefused, StorageUnreachable, UsageError
+from ringfence.errors import AccessDenied, IssueRefused, StorageUnreachable, UsageError
 from ringfence.executor import service as module
 from ringfence.executor.service import RunService
 from ringfence.logs import LogEntry
@@ -217,3 +217,23 @@ async def test_why_events_were_not_stored_is_said(failure: Exception, status: in
         headers = {"Authorization": service.token.reveal()}
         answer = await client.post("/events", json={"payloads": [1]}, headers=headers)
         assert (answer.status_code, answer.json()["error"]) == (status, str(failure))
+
+
+async def test_a_url_is_made_by_the_runner_and_a_refusal_comes_through() -> None:
+    wanted = {"area": "app", "path": "a/b", "method": "GET", "seconds": 60}
+    async with serving() as (service, client):
+        headers = {"Authorization": service.token.reveal()}
+        answer = await client.post("/sign", headers=headers, json=wanted)
+        assert answer.json() == {"url": "https://signed/app/a/b?GET&60"}
+        assert (await client.post("/sign", json=wanted)).status_code == 403
+        for bad in (b"", b"[]", b"{}", b'{"area": "app"}', b"[" * 50_000):
+            answer = await client.post("/sign", headers=headers, content=bad)
+            assert answer.status_code == 400
+    for failure, status in (
+        (AccessDenied("no"), 403),
+        (UsageError("what?"), 422),
+        (StorageUnreachable("gone"), 503),
+    ):
+        async with serving(failure=failure) as (service, client):
+            headers = {"Authorization": service.token.reveal()}
+            assert (await client.post("/sign", headers=headers, json=wanted)).status_code == status
