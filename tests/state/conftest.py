@@ -21,9 +21,12 @@ def open_meta(engine: Any) -> OpenMeta:
 
     env = engine.env
 
-    def open_bucket(endpoint: str | None = None, bucket: str | None = None) -> S3Store:
+    def open_bucket(
+        endpoint: str | None = None, bucket: str | None = None, prefix: str | None = None
+    ) -> S3Store:
         return S3Store(
             bucket or env["META_BUCKET"],
+            prefix=prefix,
             endpoint=endpoint or env["AWS_ENDPOINT"],
             region=env.get("AWS_REGION", "us-east-1"),
             access_key_id=env["AWS_ACCESS_KEY_ID"],

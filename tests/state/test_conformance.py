@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 from obstore.store import MemoryStore, ObjectStore
 
@@ -120,9 +122,9 @@ def test_model(open_store: StoreFactory, lives: int, steps: int) -> None:
 @effort(8, 30)
 @pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
 def test_model_on_the_engine(open_meta: OpenMeta, ordered: bool, lives: int, steps: int) -> None:
-    bucket = open_meta()
-
     async def on_engine(clock: ManualClock) -> StateStore:
+        # A place of its own for each life: a purge looks at all that lies in its bucket.
+        bucket = open_meta(prefix=f"life-{uuid4().hex}/")
         store = bucket if ordered else as_store(Unordered(bucket))
         return S3StateStore(
             store, bucket="meta", id_case=IdCase.FOLDED, ordered=ordered, clock=clock
