@@ -151,14 +151,32 @@ async def test_what_cannot_be_stored_is_said_and_counted() -> None:
 
 
 async def test_a_refusal_ends_the_log_at_once() -> None:
-    store = Troubled([denied()])
+    store = Troubled([denied(), denied()])
     writer = LogWriter(store, flush_seconds=0)  # type: ignore[arg-type]
     await writer.append(entry(1))
     with pytest.raises(AccessDenied, match="1 line"):
         await writer.close()
-    assert store.puts == 1
+    assert store.puts == 2, "once more under another key, which nothing can lie at"
     with pytest.raises(AccessDenied):
         await writer.append(entry(2))
+
+
+async def test_what_was_stored_though_it_seemed_refused_is_read_once() -> None:
+    """A cloud that lets nobody replace an object: the first answer was lost, the second a no."""
+    memory = MemoryStore()
+
+    class Lossy(Troubled):
+        async def put_async(self, key: str, body: bytes, **options: Any) -> Any:
+            await memory.put_async(key, body)
+            return await super().put_async(key, body, **options)
+
+    writer = LogWriter(Lossy([denied()]), flush_seconds=0)  # type: ignore[arg-type]
+    for number in (1, 2):
+        await writer.append(entry(number))
+    await writer.close()
+    keys = [meta["path"] for batch in memory.list() for meta in batch]
+    assert len(keys) >= 2
+    assert [each async for each in read_log(memory)] == [entry(1), entry(2)]
 
 
 async def test_a_writer_waits_while_storage_is_behind() -> None:

@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from obstore.exceptions import PermissionDeniedError
 from obstore.store import MemoryStore
 
 from ringfence import payloads
-from ringfence.errors import RingfenceError, UsageError
-from ringfence.payloads import Reference, slimmed, whole
+from ringfence.errors import AccessDenied, RingfenceError, UsageError
+from ringfence.payloads import Reference, slimmed, slimmed_now, whole
 from ringfence.state.event import MAX_PAYLOAD_BYTES, encode_payload
 
 LARGE = {"rows": ["x" * 100] * 20_000, "n": 1}
@@ -33,6 +34,43 @@ async def test_a_large_one_is_referred_to_and_comes_back() -> None:
     assert await whole(store, slim) == LARGE
     # An event went through JSON meanwhile.
     assert await whole(store, json.loads(json.dumps(slim))) == LARGE
+
+
+class NoReplacing(MemoryStore):
+    """Google Cloud Storage to who may create and not delete: what lies there is a 403."""
+
+    closed = False
+
+    async def put_async(self, path: str, *args: Any, **options: Any) -> Any:
+        self._refuse(path)
+        return await super().put_async(path, *args, **options)
+
+    def put(self, path: str, *args: Any, **options: Any) -> Any:
+        self._refuse(path)
+        return super().put(path, *args, **options)
+
+    def _refuse(self, path: str) -> None:
+        there = {meta["path"] for meta in self.list().collect()}
+        if self.closed or path in there:
+            raise PermissionDeniedError(
+                f"The operation lacked the necessary privileges to complete for path {path}"
+            )
+
+
+async def test_the_same_again_is_no_refusal_where_nothing_may_be_replaced() -> None:
+    store = NoReplacing()
+    slim = await slimmed(store, LARGE)
+    assert await slimmed(store, LARGE) == slimmed_now(store, LARGE) == slim
+    assert await whole(store, slim) == LARGE
+
+
+async def test_a_refusal_of_all_is_one() -> None:
+    closed = NoReplacing()
+    closed.closed = True
+    with pytest.raises(AccessDenied):
+        await slimmed(closed, LARGE)
+    with pytest.raises(AccessDenied):
+        slimmed_now(closed, LARGE)
 
 
 async def test_one_that_was_changed_or_removed_is_told() -> None:

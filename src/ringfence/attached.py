@@ -103,16 +103,9 @@ class Attached(Workspace):
             UsageError: a payload is no JSON or too large, or the batch id is taken.
             StorageUnreachable: the runner, or the state store behind it, does not answer.
         """
-        from ringfence.payloads import put_away
-        from ringfence.providers._obstore import translating
+        from ringfence.payloads import slimmed_now
 
-        slim: list[Payload] = []
-        for payload in payloads:
-            away = put_away(payload)
-            if away is not None:
-                with translating("store an event's payload", "LOG_BUCKET"):
-                    self.logs.put(away[0].path, away[1])
-            slim.append(payload if away is None else away[0].to_json())
+        slim = [slimmed_now(self.logs, payload) for payload in payloads]
         answer = self._runner.events(slim, batch)
         return range(answer["first"], answer["last"] + 1)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ringfence.errors import RingfenceError, StorageUnreachable
+from ringfence.errors import AccessDenied, RingfenceError, StorageUnreachable
 from ringfence.providers._obstore import translate
 from ringfence.providers.base import Clock
 
@@ -223,12 +223,19 @@ class LogWriter:
 
     async def _put(self, body: bytes) -> bool:
         """Stores one segment, trying again while storage is out of reach. False: never will be."""
-        key = f"{self._name}/{self._segment:010d}.jsonl"
+        refused = False
         while True:
+            key = f"{self._name}/{self._segment:010d}.jsonl"
             try:
                 await self._store.put_async(key, body, use_multipart=False)
             except Exception as error:  # noqa: BLE001 - obstore's errors have no common root
                 self._trouble = translate(error, what="store the log", bucket=_TARGET)
+                if isinstance(self._trouble, AccessDenied) and not refused:
+                    # It may lie there already, its answer lost: Google Cloud Storage refuses to
+                    # replace what it is then sent again. Readers skip the second of two alike.
+                    refused = True
+                    self._segment += 1
+                    continue
                 if not isinstance(self._trouble, StorageUnreachable):
                     return False
             else:
@@ -290,17 +297,23 @@ async def _writers(store: ObjectStore) -> list[str]:
 async def _segments(
     store: ObjectStore, writer: str, position: dict[str, str]
 ) -> AsyncIterator[LogEntry]:
+    last = position.get(writer)
     try:
         keys = [
             meta["path"]
-            async for batch in store.list(f"{writer}/", offset=position.get(writer))
+            async for batch in store.list(f"{writer}/", offset=last)
             for meta in batch
-            if _SEGMENT.fullmatch(meta["path"].rpartition("/")[2])
+            # Held against it here too: an engine that knows no offset lists all of them.
+            if _SEGMENT.fullmatch(meta["path"].rpartition("/")[2]) and meta["path"] > (last or "")
         ]
+        before = b""
         for key in sorted(keys):
-            body = await (await store.get_async(key)).bytes_async()
+            body = bytes(await (await store.get_async(key)).bytes_async())
             position[writer] = key
-            for line in bytes(body).split(b"\n"):
+            if body == before:  # stored twice by a writer that could not know, see LogWriter
+                continue
+            before = body
+            for line in body.split(b"\n"):
                 if line:
                     yield _entry(line)
     except Exception as error:  # noqa: BLE001 - obstore's errors have no common root

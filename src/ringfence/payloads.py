@@ -1,17 +1,20 @@
 """Event payloads that are too large for an event: kept in the run's own place, by reference.
 
 An execution may write under its log prefix and not read there, so what it has put away cannot be
-changed by it unnoticed: the reference holds a digest.
+changed by it unnoticed: the reference holds a digest. The same payload lies in the same place, so
+it is written once: Google Cloud Storage refuses to replace an object to who may not delete it.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from ringfence.errors import RingfenceError, UsageError
+from ringfence.errors import AccessDenied, RingfenceError, UsageError
 from ringfence.providers._obstore import translating
 from ringfence.state.event import MAX_PAYLOAD_BYTES, Payload, encode_payload
 
@@ -77,9 +80,49 @@ async def slimmed(logs: ObjectStore, payload: Payload) -> Payload:
     if away is None:
         return payload
     reference, data = away
-    with translating("store an event's payload", _TARGET):
-        await logs.put_async(reference.path, data)
+    try:
+        await _create(logs, reference.path, data)
+    except AccessDenied:
+        # Who may write here, but not that key, has met the same payload: nobody else writes here.
+        with suppress(AccessDenied):
+            await _create(logs, _trial(), b"")
+            return reference.to_json()
+        raise
     return reference.to_json()
+
+
+async def _create(logs: ObjectStore, path: str, data: bytes) -> None:
+    from obstore.exceptions import AlreadyExistsError
+
+    with translating("store an event's payload", _TARGET), suppress(AlreadyExistsError):
+        await logs.put_async(path, data, mode="create")
+
+
+def slimmed_now(logs: ObjectStore, payload: Payload) -> Payload:
+    """As :func:`slimmed`, for code without an event loop. Blocking."""
+    away = put_away(payload)
+    if away is None:
+        return payload
+    reference, data = away
+    try:
+        _create_now(logs, reference.path, data)
+    except AccessDenied:
+        with suppress(AccessDenied):
+            _create_now(logs, _trial(), b"")
+            return reference.to_json()
+        raise
+    return reference.to_json()
+
+
+def _create_now(logs: ObjectStore, path: str, data: bytes) -> None:
+    from obstore.exceptions import AlreadyExistsError
+
+    with translating("store an event's payload", _TARGET), suppress(AlreadyExistsError):
+        logs.put(path, data, mode="create")
+
+
+def _trial() -> str:
+    return f"{_FOLDER}/{secrets.token_hex(16)}.trial"
 
 
 async def whole(logs: ObjectStore, payload: Payload) -> Payload:
