@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from ringfence.config import Settings
+from ringfence.config import ProviderName, Settings
 from ringfence.errors import ConfigError, LayoutMismatch, Problem, StorageUnreachable
 from ringfence.layout import LAYOUT_KEY, LAYOUT_VERSION
 from ringfence.providers._obstore import translate
+from ringfence.providers.naming import AZURE, GCS, R2, S3
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -40,10 +41,15 @@ async def check_layout(meta: ObjectStore, settings: Settings) -> None:
         raise StorageUnreachable(
             f"META_BUCKET {settings.buckets.meta}: {endpoint} did not answer within "
             f"{OPEN_SECONDS:g} s.",
-            hint="Check AWS_ENDPOINT and the network, and that the engine runs.",
+            hint=f"Check {_endpoint_variable(settings)} and the network, and that the engine runs.",
         ) from None
     if recorded is not None:
         _agree(recorded, settings)
+
+
+def _endpoint_variable(settings: Settings) -> str:
+    names = {ProviderName.AZURE: AZURE, ProviderName.GCP: GCS, ProviderName.R2: R2}
+    return names.get(settings.provider, S3).endpoint
 
 
 async def _recorded_or_made(meta: ObjectStore, settings: Settings) -> dict[str, Any] | None:
@@ -66,7 +72,7 @@ async def _recorded(meta: ObjectStore, settings: Settings) -> dict[str, Any] | N
     try:
         body = await (await meta.get_async(LAYOUT_KEY)).bytes_async()
     except FileNotFoundError as error:
-        if "NoSuchBucket" in str(error):
+        if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
             raise _translated(error, settings) from None
         return None
     except Exception as error:  # noqa: BLE001 - obstore's errors have no common root
@@ -86,11 +92,14 @@ async def _recorded(meta: ObjectStore, settings: Settings) -> dict[str, Any] | N
 
 
 def _no_s3(settings: Settings) -> ConfigError:
-    """Something else than S3 answers every request with a page: a console, a portal, a proxy."""
+    """No store answers every request with a page: a console, a portal or a proxy does."""
     endpoint = getattr(settings.cloud, "endpoint", None)
-    found = endpoint and f"{endpoint}, which answers with a page of HTML or XML and not as S3 does"
-    hint = "A console and the S3 of the same engine often have two ports."
-    return ConfigError((Problem("AWS_ENDPOINT", found, "the address of an S3", hint),))
+    found = (
+        endpoint and f"{endpoint}, which answers with a page of HTML or XML and not as storage does"
+    )
+    hint = "A console and the store of the same engine often have two ports."
+    expected = "the address of the object store itself"
+    return ConfigError((Problem(_endpoint_variable(settings), found, expected, hint),))
 
 
 def _agree(recorded: dict[str, Any], settings: Settings) -> None:

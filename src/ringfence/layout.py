@@ -114,6 +114,20 @@ def tmp_prefix(user: EncodedId, app: EncodedId) -> Prefix:
     return Prefix(f"tmp/user/{user}/apps/{app}/")
 
 
+def prefixes_of_user(prefix: Prefix) -> tuple[Prefix, Prefix]:
+    """Both places of one user in one app, by either: what is kept, and the scratch space.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    # Encoded ids hold no slash, so the segments are the ids.
+    match prefix.split("/"):
+        case ["users", user, "apps", app, ""] | ["tmp", "user", user, "apps", app, ""]:
+            ids = EncodedId(user), EncodedId(app)
+            return user_prefix(*ids), tmp_prefix(*ids)
+    raise ValueError(f"no place of a user: {prefix!r}")
+
+
 def logs_prefix(app: EncodedId, run: EncodedId | None) -> Prefix:
     """The logs of one run, or without a run of the whole app."""
     return Prefix(f"runs/{app}/" if run is None else f"runs/{app}/{run}/")
@@ -123,6 +137,10 @@ EXECUTION_PREFIX: Final = Prefix("execution/")
 """Ringfence's own place in the meta bucket. No scope is ever granted anything under it."""
 
 LAYOUT_KEY: Final = Key("execution/layout.json")
+
+FENCE_PROBE_PREFIX: Final = Prefix("execution/fence/")
+"""Where the installation tries its own fence, on clouds where that must be found out. Two small
+objects stay there; no execution is ever granted it."""
 
 
 MAX_RUN_SEGMENT: Final = 200

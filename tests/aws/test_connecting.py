@@ -18,10 +18,10 @@ from ringfence.config import Settings
 from ringfence.errors import ConfigError, LayoutMismatch, RingfenceError, StorageUnreachable
 from ringfence.installation import check_layout
 from ringfence.layout import BucketRole
-from ringfence.providers import aws
-from ringfence.providers.aws import AwsProvider
+from ringfence.providers.aws import provider as aws
+from ringfence.providers.aws.provider import AwsProvider
 from ringfence.providers.connecting import is_loopback, proxy_before
-from ringfence.providers.s3_store import RECORD_TIMEOUT, REQUEST_TIMEOUT
+from ringfence.providers.s3.store import RECORD_TIMEOUT, REQUEST_TIMEOUT
 from tests.aws.test_sts import ANSWER, BUCKETS, GRANTS, settings
 
 PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
@@ -180,7 +180,7 @@ async def test_a_page_is_no_damaged_layout(page: str) -> None:
         error = await refused(endpoint)
     assert isinstance(error, ConfigError)
     assert error.problems[0].variable == "AWS_ENDPOINT"
-    assert "not as S3 does" in str(error)
+    assert "not as storage does" in str(error)
 
 
 @pytest.mark.parametrize("garbage", ["", "garbage", "[1]", '"<"'])

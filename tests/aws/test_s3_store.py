@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringfence.providers.s3_store import S3Address, open_s3
+from ringfence.providers.s3.store import S3Address, open_s3
 
 
 def address(region: str, endpoint: str | None = None, *, path_style: bool = False) -> S3Address:

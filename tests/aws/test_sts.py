@@ -25,9 +25,9 @@ from ringfence.errors import (
     RingfenceError,
     StorageUnreachable,
 )
-from ringfence.providers.aws import AwsProvider
-from ringfence.providers.sts import ATTEMPTS, StsClient, session_name
-from ringfence.providers.sts_refusals import PolicyTooLarge
+from ringfence.providers.aws.provider import AwsProvider
+from ringfence.providers.aws.sts import ATTEMPTS, StsClient, session_name
+from ringfence.providers.aws.sts_refusals import PolicyTooLarge
 from ringfence.scope import Scope, grants
 from ringfence.secret import Secret
 

@@ -170,6 +170,7 @@ FULL: Final[Mapping[ProviderName, Mapping[str, str]]] = {
         "R2_API_TOKEN": "secret-cloudflare-token",
         "AWS_USE_PATH_STYLE": "false",
         "RINGFENCE_R2_MINT": "local",
+        "RINGFENCE_R2_API_URL": "https://api.example.test",
         **_OWN,
     },
     ProviderName.AZURE: {
@@ -186,6 +187,7 @@ FULL: Final[Mapping[ProviderName, Mapping[str, str]]] = {
         "GCS_PROJECT_ID": "another-project",
         "GOOGLE_APPLICATION_CREDENTIALS_JSON": SERVICE_ACCOUNT_JSON,
         "GCS_ENDPOINT": "http://127.0.0.1:4443",
+        "GCS_STS_ENDPOINT": "http://127.0.0.1:4444",
         "GCP_META_BUCKET": "own_meta",
         "GCP_CONTENT_BUCKET": "own.content",
         "GCP_LOG_BUCKET": "own-logs",

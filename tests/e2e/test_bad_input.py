@@ -204,16 +204,18 @@ def test_an_engine_on_this_machine_is_asked_directly(
     assert done.code == 0, done.text
 
 
-def test_a_bucket_on_s3_express_is_said_to_be_for_later(tmp_path: Path) -> None:
+def test_buckets_on_s3_express_beside_another_engine_are_refused(tmp_path: Path) -> None:
     env = {
         "META_BUCKET": "meta--usw2-az1--x-s3",
         "META_BUCKET_EXPRESS_ZONE": "true",
         "CONTENT_BUCKET": "content",
         "LOG_BUCKET": "logs",
+        "AWS_ENDPOINT": "http://localhost:9000",
         "AWS_ACCESS_KEY_ID": "AKIAABCDEFGHIJKLMNOP",
         "AWS_SECRET_ACCESS_KEY": "x" * 40,
         "EXECUTION_STATE_BACKEND": "s3",
     }
     done = ringfence(env, "runs", "list", "--app", "a", cwd=tmp_path)
     assert done.code == 2
+    assert "AWS_ENDPOINT" in done.err
     assert "S3 Express One Zone" in done.err

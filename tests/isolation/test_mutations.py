@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from ringfence.providers import aws
-from ringfence.providers.aws_policy import SessionPolicy, split
+from ringfence.providers.aws import provider as aws
+from ringfence.providers.aws.policy import SessionPolicy, split
 from ringfence.scope import AccessMode, Scope, grants
 from ringfence.testing.isolation import (
     Operation,

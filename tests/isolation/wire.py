@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import http.client
 import re
+import ssl
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -106,17 +107,24 @@ def authorization(
 class Wire:
     """A client on one endpoint. Thread-safe; idle connections are shared, and closed with it."""
 
-    def __init__(self, endpoint: str, keys: Keys | None, region: str = "us-east-1") -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        keys: Keys | None,
+        region: str = "us-east-1",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.keys = keys
         self.region = region
+        self.tls = tls
         self.host = urlsplit(endpoint).netloc
         self._idle: list[http.client.HTTPConnection] = []
         weakref.finalize(self, _close_all, self._idle)
 
     def holding(self, keys: Keys | None) -> Wire:
         """The same endpoint with other keys; None signs nothing."""
-        return Wire(self.endpoint, keys, self.region)
+        return Wire(self.endpoint, keys, self.region, self.tls)
 
     def send(
         self,
@@ -165,8 +173,12 @@ class Wire:
         try:
             return self._over(self._idle.pop(), method, target, body, headers)
         except (IndexError, ConnectionError, http.client.BadStatusLine):
-            fresh = http.client.HTTPConnection(self.host, timeout=TIMEOUT_SECONDS)
-            return self._over(fresh, method, target, body, headers)
+            return self._over(self._connection(), method, target, body, headers)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.tls is None:
+            return http.client.HTTPConnection(self.host, timeout=TIMEOUT_SECONDS)
+        return http.client.HTTPSConnection(self.host, timeout=TIMEOUT_SECONDS, context=self.tls)
 
     def _over(
         self,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ringfence.errors import GrantNotEnforceable
 from ringfence.layout import BucketRole, IdCase, Prefix
-from ringfence.providers.aws_policy import (
+from ringfence.providers.aws.policy import (
     MAX_POLICY_CHARACTERS,
     partition_of,
     render,

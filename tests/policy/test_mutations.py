@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ringfence.layout import BucketRole, IdCase
-from ringfence.providers.aws_policy import render
+from ringfence.providers.aws.policy import render
 from ringfence.scope import AccessMode, Scope, grants
 from tests.policy.ids import BucketNames
 from tests.policy.matrix import disagreements, probe_calls, verdicts

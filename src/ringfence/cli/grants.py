@@ -53,15 +53,35 @@ def grants(
     configured = settings(env_files)
     granted = grants_of(scope_of(app, user, mode, run), configured.id_case)
     documents = open_provider(configured, utc_now).plan(granted) if explain else ()
+    refused = _refused_by_strict(documents) if configured.strict else None
     if as_json:
-        print_json(_as_json(granted, configured.buckets, documents))
+        print_json(_as_json(granted, configured.buckets, documents, refused))
         return
     console().print(grants_table(granted, configured.buckets))
     for number, document in enumerate(documents, 1):
-        typer.echo(f"\nCredential {number} of {len(documents)}: {document.language}")
+        areas = ", ".join(grant.area for grant in document.grants)
+        typer.echo(f"\nCredential {number} of {len(documents)}, for {areas}: {document.language}")
         typer.echo(json.dumps(json.loads(document.text), indent=2))
         for enforced in document.enforcement:
             typer.echo(f"{enforced.area}: {enforced.coarser or 'enforced exactly'}")
+    if refused:
+        typer.echo(f"\n{refused}")
+
+
+def _refused_by_strict(documents: tuple[PolicyDocument, ...]) -> str | None:
+    """Why no credential would be issued for these documents under RINGFENCE_STRICT, if so."""
+    from ringfence.errors import GrantNotEnforceable
+    from ringfence.vending import refuse_coarse
+
+    try:
+        refuse_coarse(documents)
+    except GrantNotEnforceable:
+        areas = [e.area.value for d in documents for e in d.enforcement if not e.exact]
+        return (
+            "RINGFENCE_STRICT is set: no credential is issued for this scope, since "
+            f"{', '.join(areas)} would not be enforced exactly."
+        )
+    return None
 
 
 def grants_table(granted: Grants, buckets: Buckets) -> Table:
@@ -89,7 +109,10 @@ def _ordered(permissions: frozenset[Any]) -> str:
 
 
 def _as_json(
-    granted: Grants, buckets: Buckets, documents: tuple[PolicyDocument, ...]
+    granted: Grants,
+    buckets: Buckets,
+    documents: tuple[PolicyDocument, ...],
+    refused: str | None,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "grants": [
@@ -116,4 +139,5 @@ def _as_json(
             }
             for document in documents
         ]
+        row["refused"] = refused
     return row

@@ -34,6 +34,7 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 # Keeps the nesting far below what the JSON parser can recurse.
 _MOST_BRACKETS: Final = 200
+_TTL: Final = "RINGFENCE_CREDENTIAL_TTL"
 _EXPECTED: Final = "the JSON of a Google credentials file, raw or in base64"
 
 
@@ -42,12 +43,14 @@ class GcpSettings:
     """Google Cloud Storage. Without ``service_account_json``, application default credentials.
 
     ``service_account_json`` is JSON text, whatever form it came in, with the fields that its
-    ``type`` needs.
+    ``type`` needs. ``endpoint`` and ``sts_endpoint`` are URLs without a path, Google's own where
+    they are None.
     """
 
     project_id: str | None = None
     service_account_json: Secret | None = None
     endpoint: str | None = None
+    sts_endpoint: str | None = None
 
 
 class _NotCredentials(ValueError):
@@ -67,7 +70,15 @@ def read_gcp(reader: Reader) -> GcpSettings:
         reader.problem("GCS_PROJECT_ID", "a project's id, such as my-project-123")
     credentials, its_project = _read_credentials(reader)
     endpoint = read_endpoint(reader, "GCS_ENDPOINT")
-    return GcpSettings(project or its_project, credentials, endpoint.url if endpoint else None)
+    sts = read_endpoint(reader, "GCS_STS_ENDPOINT")
+    if reader.env.get(_TTL):
+        reader.note(_TTL, "Google decides how long a token lives: an hour at most.")
+    return GcpSettings(
+        project or its_project,
+        credentials,
+        endpoint.url if endpoint else None,
+        sts.url if sts else None,
+    )
 
 
 def _read_credentials(reader: Reader) -> tuple[Secret | None, str | None]:

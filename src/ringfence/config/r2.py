@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ringfence.config.reader import Reader
     from ringfence.config.shapes import Endpoint
 
+API_URL: Final = "https://api.cloudflare.com"
+
 _HOST: Final = r"([^.]+)(?:\.[a-z]+)?\.r2\.cloudflarestorage\.com"
 _EXAMPLE: Final = "https://<account-id>.r2.cloudflarestorage.com"
 
@@ -29,9 +31,10 @@ class R2Mint(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class R2Settings:
-    """Cloudflare R2. ``account_id`` and ``api_token`` are both there or both None.
+    """Cloudflare R2. Where there is an ``api_token`` there is an ``account_id``.
 
-    R2 answers path-style and virtual-hosted URLs alike, so either ``use_path_style`` works.
+    ``api_url`` is Cloudflare's API without a path. R2 answers path-style and virtual-hosted URLs
+    alike, so either ``use_path_style`` works.
     """
 
     access_key_id: str = field(repr=False)
@@ -41,6 +44,7 @@ class R2Settings:
     api_token: Secret | None = None
     mint: R2Mint = R2Mint.LOCAL
     use_path_style: bool = True
+    api_url: str = API_URL
 
 
 def read_r2(reader: Reader) -> R2Settings:
@@ -55,6 +59,7 @@ def read_r2(reader: Reader) -> R2Settings:
     api_token = reader.secret("R2_API_TOKEN")
     _check_account(reader, endpoint, account_id)
     mint = _read_mint(reader, account_id, api_token)
+    api = read_endpoint(reader, "RINGFENCE_R2_API_URL")
     # What is empty here has been reported, so these settings are never handed out.
     return R2Settings(
         access_key_id,
@@ -64,6 +69,7 @@ def read_r2(reader: Reader) -> R2Settings:
         api_token,
         mint,
         _read_path_style(reader, endpoint),
+        api.url if api else "",
     )
 
 
@@ -87,12 +93,13 @@ def _check_account(reader: Reader, endpoint: Endpoint | None, account_id: str | 
 
 
 def _read_mint(reader: Reader, account_id: str | None, api_token: Secret | None) -> R2Mint:
+    mint = reader.choice("RINGFENCE_R2_MINT", R2Mint, {})
     if account_id is None and api_token is not None:
         reader.missing("R2_ACCOUNT_ID", "the account of R2_API_TOKEN", "Set both, or neither.")
-    if account_id is not None and api_token is None:
-        hint = "Set both; or neither, and credentials are signed locally."
+    # Signing locally needs the account alone, where the endpoint's host does not begin with it.
+    if account_id is not None and api_token is None and mint is not R2Mint.LOCAL:
+        hint = "Set both; or sign credentials locally: RINGFENCE_R2_MINT=local."
         reader.missing("R2_API_TOKEN", "a token that may use R2_ACCOUNT_ID", hint)
-    mint = reader.choice("RINGFENCE_R2_MINT", R2Mint, {})
     if mint is R2Mint.API and api_token is None and account_id is None:
         hint = "Or let credentials be signed locally: RINGFENCE_R2_MINT=local."
         reader.missing("R2_API_TOKEN", "a token, since RINGFENCE_R2_MINT is api", hint)

@@ -166,6 +166,12 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         providers=R2,
     ),
     Variable(
+        "RINGFENCE_R2_API_URL",
+        "URL of Cloudflare's API, without a path",
+        "https://api.cloudflare.com",
+        R2,
+    ),
+    Variable(
         "AZURE_STORAGE_ACCOUNT_NAME",
         "Azure storage account",
         providers=AZURE,
@@ -205,6 +211,11 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         secret=True,
     ),
     Variable("GCS_ENDPOINT", "Cloud Storage endpoint URL, for emulators", providers=GCP),
+    Variable(
+        "GCS_STS_ENDPOINT",
+        "URL of Google's Security Token Service, for private endpoints and emulators",
+        providers=GCP,
+    ),
     Variable("GCP_META_BUCKET", "The meta bucket", providers=GCP, fallback="META_BUCKET"),
     Variable("GCP_CONTENT_BUCKET", "The content bucket", providers=GCP, fallback="CONTENT_BUCKET"),
     Variable("GCP_LOG_BUCKET", "The log bucket", providers=GCP, fallback="LOG_BUCKET"),

@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or not arguments[0].isdecimal():
         sys.stderr.write("usage: python -m ringfence.executor.credential_process NUMBER\n")
         return EXIT_USAGE
-    from ringfence.providers.s3_tools import process_document
+    from ringfence.providers.s3.tools import process_document
 
     try:
         print(json.dumps(process_document(attach().credential(int(arguments[0])))))

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from ringfence.executor.native import by_area
 from ringfence.executor.service import as_json
 from ringfence.providers.base import Credential, Provider, Renewal
 from ringfence.scope import Scope
@@ -71,15 +72,7 @@ def _native(
         at = Renewal(f"{service.url}/container/{index}", service.token)
         return provider.refreshing_environment(credential, at)
 
-    first, *others = (of(index, credential) for index, credential in enumerate(credentials))
-    by_area = {
-        f"RINGFENCE_{grant.area.name}_{name}": value
-        for names, credential in zip(others, credentials[1:], strict=True)
-        for grant in credential.grants
-        for name, value in names.items()
-        if value != first.get(name)
-    }
-    return first | by_area
+    return by_area(credentials, [of(index, each) for index, each in enumerate(credentials)])
 
 
 def _written(

@@ -25,7 +25,7 @@ from ringfence.errors import (
     StorageUnreachable,
 )
 from ringfence.providers.connecting import proxy_before
-from ringfence.providers.naming import Names, names_at
+from ringfence.providers.naming import AZURE_SAS, Names, names_at
 
 _READ_BYTES: Final = 16 * 1024
 # "Error performing GET http://host/bucket/key in 1.5ms, after 2 retries, … - Server returned …"
@@ -34,6 +34,8 @@ _REQUEST: Final = re.compile(
     r"(?: after \d+ retries, max_retries: \d+, retry_timeout: \S+)?\s+- (.*)",
     re.DOTALL,
 )
+# object_store hides the URL of a request by SAS, and of no other.
+_HIDDEN: Final = re.compile(r"Error performing [A-Z]{1,10} REDACTED in ")
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>\s*([A-Za-z0-9._-]{1,64})\s*</Code>")
 # What a credential callable raised: "…credential provider: IssueRefused: The trust policy …".
@@ -52,6 +54,7 @@ class _Failure:
     endpoint: str
     reply: str
     dump: str
+    by_sas: bool = False
 
     @property
     def status(self) -> int | None:
@@ -65,7 +68,7 @@ class _Failure:
 
     @property
     def names(self) -> Names:
-        return names_at(self.endpoint)
+        return AZURE_SAS if self.by_sas else names_at(self.endpoint)
 
     @property
     def answer(self) -> str:
@@ -94,6 +97,7 @@ def translate(error: Exception, *, what: str, bucket: str) -> RingfenceError:
         endpoint=f"{request[1]}://{request[2]}" if request else _SOMEWHERE,
         reply=request[3] if request else text,
         dump=dump,
+        by_sas=bool(_HIDDEN.search(text)),
     )
     return _raised_inside(text) or _with_proxy(_translated(failure), failure)
 
@@ -143,6 +147,10 @@ _NOT_OF_TEXT: Final = {ConfigError, errors.StateConflict, errors.RunExists}
 
 
 def _translated(failure: _Failure) -> RingfenceError:
+    if failure.code == "AuthenticationFailed":
+        for sentence, detail in _BY_DETAIL:
+            if detail in failure.reply:
+                return sentence(failure)
     if failure.code in failure.names.rejected:
         return _bad_keys(failure)
     if failure.code in _BY_CODE:
@@ -259,6 +267,13 @@ _BY_CODE: Final[dict[str | None, _Sentence]] = {
     "QuotaExceeded": _full,
     "XMinioStorageFull": _full,
 }
+
+# Azure has one code for every signature that does not hold; its detail says why.
+_BY_DETAIL: Final[tuple[tuple[_Sentence, str], ...]] = (
+    (_expired, "Signature not valid in the specified time frame"),
+    (_expired, "Signed expiry time"),
+    (_skewed, "Request date header too old"),
+)
 
 _REFUSALS: Final = {"PermissionDeniedError", "UnauthenticatedError"}
 

@@ -35,6 +35,44 @@ S3: Final = Names(
     },
 )
 
+AZURE: Final = Names(
+    endpoint="AZURE_STORAGE_ENDPOINT",
+    region="AZURE_STORAGE_ENDPOINT",
+    keys=(
+        "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, and that AZURE_STORAGE_ENDPOINT "
+        "is theirs"
+    ),
+    rejected={
+        "AuthenticationFailed": ("AZURE_STORAGE_ACCOUNT_KEY", "a key of that account"),
+        "KeyBasedAuthenticationNotPermitted": (
+            "AZURE_STORAGE_ACCOUNT_KEY",
+            "none, since this account permits no key",
+        ),
+    },
+)
+
+AZURE_SAS: Final = Names(AZURE.endpoint, AZURE.region, AZURE.keys, {})
+"""For requests by SAS: what is refused then says nothing about the installation's own key."""
+
+GCS: Final = Names(
+    endpoint="GCS_ENDPOINT",
+    region="GCS_ENDPOINT",
+    keys="GOOGLE_APPLICATION_CREDENTIALS_JSON",
+    # A token is always an exchanged one, so what is refused then is no variable's fault.
+    rejected={},
+)
+
+R2: Final = Names(
+    endpoint="R2_ENDPOINT",
+    region="R2_ENDPOINT",
+    keys="R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY, and that R2_ENDPOINT is their account's",
+    rejected={
+        "Unauthorized": ("R2_ACCESS_KEY_ID", "an access key that is good, not expired or revoked"),
+        "InvalidAccessKeyId": ("R2_ACCESS_KEY_ID", "a key that it knows"),
+        "SignatureDoesNotMatch": ("R2_SECRET_ACCESS_KEY", "the secret of that key"),
+    },
+)
+
 _OF_HOST: dict[str, Names] = {}
 
 

@@ -62,12 +62,15 @@ class RunIndex:
                 if found is None:
                     waiting += reversed(nodes[index + 1 :])
                     waiting += reversed(await self._children(node, after))
+                    # Its children are many, so what comes first is likely to be enough for a page.
+                    width = 1
                     break
                 for position in sorted(found):
                     if after is None or position > after:
                         yield position
-            # Where runs are far apart, a page of them lies in as many nodes.
-            width = min(2 * width, NODES_AT_ONCE)
+            else:
+                # Where runs are far apart, a page of them lies in as many nodes.
+                width = min(2 * width, NODES_AT_ONCE)
 
     async def _whole(self, node: _Node) -> list[Position] | None:
         """Every position under a node, or None where one list request cannot tell them all.

@@ -18,6 +18,11 @@ Listing
 Not granted
     ``s3:ListBucketMultipartUploads``: it has no ``s3:prefix`` condition key, hence no fence
     (Service Authorization Reference, *Amazon S3*). ACLs, tags, versions: no permission means them.
+S3 Express
+    Its one action is ``s3express:CreateSession``, on a bucket or on an access point. Whose session
+    may read only has the condition ``StringEquals`` on ``s3express:SessionMode``, which is there in
+    every request (Service Authorization Reference, *Amazon S3 Express*). See
+    :mod:`ringfence.providers.aws.express` for what such a session opens.
 ``Version``
     2012-10-17, which MinIO requires too. With it ``${...}`` is a variable, and ``*`` and ``?`` are
     wildcards. They could be escaped as ``${*}``, but SeaweedFS does not read those escapes. Encoded
@@ -32,11 +37,14 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ringfence.errors import GrantNotEnforceable
 from ringfence.layout import BucketRole
 from ringfence.scope import Grant, Grants, Permission, Permissions
+
+if TYPE_CHECKING:
+    from ringfence.providers.aws.express import Way
 
 MAX_POLICY_CHARACTERS: Final = 2048
 """Longest session policy, in characters of plain text (AWS STS API Reference, *AssumeRole*)."""
@@ -44,12 +52,18 @@ MAX_POLICY_CHARACTERS: Final = 2048
 Buckets = Callable[[BucketRole], str]
 """The bucket's name for its role."""
 
+Ways = Callable[[Grant], "Way | None"]
+"""How a grant reaches a bucket of S3 Express, or None where its bucket is a standard one."""
+
 _ACTIONS: Final = {
     Permission.READ: ("s3:GetObject",),
     Permission.WRITE: ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
     Permission.DELETE: ("s3:DeleteObject",),
 }
 """The actions on objects. Names only: a wildcard would take in the actions that AWS adds later."""
+
+CREATE_SESSION: Final = "s3express:CreateSession"
+_READ_ONLY: Final = {"Condition": {"StringEquals": {"s3express:SessionMode": "ReadOnly"}}}
 
 _PARTITION: Final = re.compile(r"aws(?:-[a-z]+)*")
 _ROLE_ARN: Final = re.compile(rf"arn:({_PARTITION.pattern}):iam::")
@@ -74,7 +88,13 @@ def partition_of(role_arn: str) -> str:
     return match[1] if match else "aws"
 
 
-def render(grants: Grants, buckets: Buckets, *, partition: str = "aws") -> str:
+def _standard(_grant: Grant) -> Way | None:
+    return None
+
+
+def render(
+    grants: Grants, buckets: Buckets, *, partition: str = "aws", ways: Ways = _standard
+) -> str:
     """The session policy for exactly these grants: compact JSON, of any length.
 
     Raises:
@@ -86,8 +106,14 @@ def render(grants: Grants, buckets: Buckets, *, partition: str = "aws") -> str:
         raise ValueError("no grants: there is no session policy that allows nothing")
     if not _PARTITION.fullmatch(partition):
         raise ValueError(f"not a partition of AWS: {partition!r}")
-    places = [(_arn(grant, buckets, partition), grant) for grant in grants]
-    statements = [*_object_statements(places), *_list_statements(places)]
+    sessions = [(way, grant) for grant in grants if (way := ways(grant)) is not None]
+    express = {grant for _, grant in sessions}
+    places = [(_arn(g, buckets, partition), g) for g in grants if g not in express]
+    statements = [
+        *_object_statements(places),
+        *_list_statements(places),
+        *_session_statements([way for way, _ in sessions]),
+    ]
     policy = {"Version": "2012-10-17", "Statement": statements}
     return json.dumps(policy, separators=(",", ":"))
 
@@ -98,6 +124,7 @@ def split(
     *,
     partition: str = "aws",
     limit: int = MAX_POLICY_CHARACTERS,
+    ways: Ways = _standard,
 ) -> tuple[SessionPolicy, ...]:
     """The fewest session policies within ``limit`` characters that together say these grants.
 
@@ -111,16 +138,16 @@ def split(
     """
 
     def policy(part: Grants) -> SessionPolicy:
-        return SessionPolicy(part, render(part, buckets, partition=partition))
+        return SessionPolicy(part, render(part, buckets, partition=partition, ways=ways))
 
     whole = policy(grants)
     if len(whole.text) <= limit:
         return (whole,)
     for grant in grants:
         _refuse_if_too_long(policy((grant,)), limit)
-    # A grant belongs to one of five areas, so there are at most 52 ways to look at.
-    ways = (tuple(policy(part) for part in parts) for parts in _partitions(grants))
-    return min((way for way in ways if all(len(p.text) <= limit for p in way)), key=len)
+    # A grant belongs to one of five areas, so there are at most 52 splits to look at.
+    splits = (tuple(policy(part) for part in parts) for parts in _partitions(grants))
+    return min((each for each in splits if all(len(p.text) <= limit for p in each)), key=len)
 
 
 def _refuse_if_too_long(policy: SessionPolicy, limit: int) -> None:
@@ -192,6 +219,15 @@ def _list_statements(places: _Places) -> Iterator[dict[str, object]]:
             "Resource": arns,
             "Condition": {"StringLike": {"s3:prefix": list(shared)}},
         }
+
+
+def _session_statements(ways: list[Way]) -> Iterator[dict[str, object]]:
+    whole = _once([way.arn for way in ways if not way.read_only])
+    # Where one grant writes to a bucket, a second statement that only reads it says nothing more.
+    reading = [arn for arn in _once([way.arn for way in ways]) if arn not in whole]
+    for arns, condition in ((whole, {}), (reading, _READ_ONLY)):
+        if arns:
+            yield {"Effect": "Allow", "Action": [CREATE_SESSION], "Resource": arns, **condition}
 
 
 def _once(values: list[str]) -> list[str]:

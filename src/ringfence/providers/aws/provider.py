@@ -2,28 +2,32 @@
 
 The fence is ``AssumeRole`` with an inline session policy that says exactly the grants: a session's
 rights are those of the role *and* of the session policy (IAM User Guide, "Session policies").
+Buckets on S3 Express stand beside standard ones: see :mod:`ringfence.providers.aws.express`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ringfence.config import AwsSettings, Buckets
-from ringfence.errors import GrantNotEnforceable, UsageError
+from ringfence.errors import GrantNotEnforceable
 from ringfence.layout import BucketRole, Prefix
-from ringfence.providers import s3_tools
-from ringfence.providers.aws_keys import MasterCredentials, StaticKeys, default_chain
-from ringfence.providers.aws_policy import SessionPolicy, partition_of, split
+from ringfence.providers.aws.access_points import AccessPoints
+from ringfence.providers.aws.express import ExpressFence
+from ringfence.providers.aws.express_names import check_endpoint
+from ringfence.providers.aws.policy import SessionPolicy, partition_of, split
+from ringfence.providers.aws.s3_control import S3Control, control_endpoint
+from ringfence.providers.aws.sts import SigningKeys, StsClient, session_name
+from ringfence.providers.aws.sts_refusals import PolicyTooLarge
 from ringfence.providers.base import (
     Address,
     Clock,
     Credential,
     CredentialSource,
-    Enforcement,
     Form,
     Method,
     PolicyDocument,
@@ -31,7 +35,9 @@ from ringfence.providers.base import (
     ToolFile,
 )
 from ringfence.providers.connecting import open_client
-from ringfence.providers.s3_store import (
+from ringfence.providers.s3 import tools as s3_tools
+from ringfence.providers.s3.keys import MasterCredentials, StaticKeys, default_chain
+from ringfence.providers.s3.store import (
     RECORD_TIMEOUT,
     REQUEST_TIMEOUT,
     LeasedCredentials,
@@ -39,8 +45,6 @@ from ringfence.providers.s3_store import (
     aws_endpoint,
     open_s3,
 )
-from ringfence.providers.sts import SigningKeys, StsClient, session_name
-from ringfence.providers.sts_refusals import PolicyTooLarge
 from ringfence.scope import Grant, Grants
 from ringfence.secret import Secret
 
@@ -63,6 +67,12 @@ class AwsProvider:
         clock: Clock = lambda: datetime.now(UTC),
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        """Asks nothing of the network.
+
+        Raises:
+            ConfigError: buckets on S3 Express, and the endpoint is another engine's.
+        """
+        check_endpoint(settings)
         self._settings = settings
         self._buckets = buckets
         self._ttl = credential_ttl
@@ -74,15 +84,18 @@ class AwsProvider:
     def plan(self, grants: Grants) -> tuple[PolicyDocument, ...]:
         """The session policies, one for each credential. See :class:`base.Provider`."""
         role = self._role()
-        return tuple(_document(policy) for policy in self._split(grants, role))
+        return tuple(self._document(policy) for policy in self._split(grants, role))
 
     def issue(self, grants: Grants, *, session: str) -> tuple[Credential, ...]:
-        """Assumes the role once for each policy. See :class:`base.Provider`."""
+        """Assumes the role once for each policy. See :class:`base.Provider`.
+
+        On S3 Express with access points, those that the policies name are made or found first.
+        """
         role = self._role()
+        policies = self._split(grants, role)
+        self._make_access_points(grants)
         return tuple(
-            credential
-            for policy in self._split(grants, role)
-            for credential in self._assume(policy, role, session)
+            credential for policy in policies for credential in self._assume(policy, role, session)
         )
 
     def _role(self) -> str:
@@ -96,16 +109,25 @@ class AwsProvider:
                     "`ringfence up` makes one for the embedded engine."
                 ),
             )
-        if self._settings.express:
-            flagged = ", ".join(sorted(role.value for role in self._settings.express))
-            raise GrantNotEnforceable(
-                f"S3 Express One Zone can fence a whole bucket only, and it holds: {flagged}.",
-                hint="Fencing with S3 Express is not part of this version; use standard buckets.",
-            )
         return role
 
     def _split(self, grants: Grants, role: str) -> tuple[SessionPolicy, ...]:
-        return split(grants, self._buckets.of, partition=partition_of(role))
+        ways = self._fence.way
+        return split(grants, self._buckets.of, partition=partition_of(role), ways=ways)
+
+    @cached_property
+    def _fence(self) -> ExpressFence:
+        return ExpressFence(self._settings, self._buckets, self._role())
+
+    def _make_access_points(self, grants: Grants) -> None:
+        ways = [way for grant in grants if (way := self._fence.way(grant)) is not None]
+        for point in dict.fromkeys(way.access_point for way in ways):
+            if point is not None:
+                self._access_points.ensure(point)
+
+    def _document(self, policy: SessionPolicy) -> PolicyDocument:
+        enforcement = self._fence.enforcement(policy.grants)
+        return PolicyDocument(policy.grants, "AWS IAM session policy", policy.text, enforcement)
 
     def _assume(self, policy: SessionPolicy, role: str, session: str) -> tuple[Credential, ...]:
         issued_at = self._clock()
@@ -133,7 +155,7 @@ class AwsProvider:
             "secret_access_key": answer.secret_access_key,
             "token": answer.session_token,
         }
-        enforcement = _document(policy).enforcement
+        enforcement = self._document(policy).enforcement
         return (Credential(policy.grants, fields, issued_at, answer.expires_at, enforcement),)
 
     # --- stores ----------------------------------------------------------------------------
@@ -141,7 +163,7 @@ class AwsProvider:
     def open(self, grant: Grant, lease: CredentialSource) -> S3Store:
         """A store rooted at the grant's prefix. See :class:`base.Provider`."""
         return open_s3(
-            self._address(grant.bucket),
+            self._address_of(grant),
             grant.prefix,
             LeasedCredentials(lease),
         )
@@ -154,29 +176,47 @@ class AwsProvider:
         return open_s3(self._address(role), prefix, credentials, timeout=timeout)
 
     def _address(self, role: BucketRole) -> S3Address:
-        settings, bucket = self._settings, self._buckets.of(role)
-        if role in settings.express:
-            raise UsageError(
-                f"The bucket {bucket} is on S3 Express One Zone, which this version cannot open "
-                "yet.",
-                hint="Use a standard bucket.",
-            )
+        bucket = self._buckets.of(role)
+        if role in self._settings.express:
+            return self._express_address(bucket)
+        settings = self._settings
         return S3Address(bucket, settings.region, settings.endpoint, settings.use_path_style)
 
+    def _address_of(self, grant: Grant) -> S3Address:
+        """Where a fenced store finds a grant: on S3 Express that may be an access point."""
+        if grant.bucket not in self._settings.express:
+            return self._address(grant.bucket)
+        way = self._fence.way(grant)
+        return self._express_address(way.name if way else self._buckets.of(grant.bucket))
+
+    def _express_address(self, name: str) -> S3Address:
+        # Its endpoint is AWS's own, by its name: AWS_ENDPOINT is for the standard buckets.
+        return S3Address(name, self._settings.region, None, path_style=False, express=True)
+
     def sign(self, grant: Grant, path: str, method: Method, expires_in: timedelta) -> str:
-        """A URL presigned with the installation's own keys. See :class:`base.Provider`."""
+        """A URL presigned with the installation's own keys. See :class:`base.Provider`.
+
+        None on S3 Express: whether AWS accepts a URL that was signed without a session there is not
+        documented, and one with a session would hold a token that opens the whole bucket.
+        """
+        if grant.bucket in self._settings.express:
+            raise GrantNotEnforceable(
+                f"{self._buckets.of(grant.bucket)} is on S3 Express One Zone, where there is no "
+                "URL for one object alone: none was made.",
+                hint="Pass the object through the engine, or keep it in a standard bucket.",
+            )
         store = self.open_bucket(grant.bucket, grant.prefix)
         return s3_tools.sign(store, path, method, expires_in)
 
     # --- for other processes and tools -------------------------------------------------------
 
     def address(self, grant: Grant) -> Address:
-        """Bucket, region, endpoint and style: see :class:`s3_store.S3Address`."""
-        return asdict(self._address(grant.bucket))
+        """Bucket, region, endpoint and style: see :class:`s3.store.S3Address`."""
+        return asdict(self._address_of(grant))
 
     def url(self, grant: Grant) -> str:
         """``s3://bucket/prefix/``."""
-        return s3_tools.s3_url(grant, self._address(grant.bucket))
+        return s3_tools.s3_url(grant, self._address_of(grant))
 
     def environment(self, credential: Credential) -> dict[str, str]:
         """The names that AWS SDKs, obstore, DuckDB and kin read by themselves."""
@@ -197,18 +237,23 @@ class AwsProvider:
 
     def _addresses(self, *credentials: Credential) -> dict[str, S3Address]:
         return {
-            grant.area.value: self._address(grant.bucket)
+            grant.area.value: self._address_of(grant)
             for credential in credentials
             for grant in credential.grants
         }
 
     def _first_address(self, credential: Credential) -> S3Address:
-        return s3_tools.address_of(credential, self._addresses(credential))
+        addresses = self._addresses(credential)
+        first = s3_tools.address_of(credential, addresses)
+        # Tools of object_store are told of S3 Express once for all buckets: only if it holds there.
+        return replace(first, express=all(each.express for each in addresses.values()))
 
     def close(self) -> None:
-        """Closes the connections to STS, if there were any. Idempotent."""
+        """Closes the connections to STS and S3 Control, if there were any. Idempotent."""
         if "_sts" in self.__dict__:
             self._sts.http.close()
+        if "_access_points" in self.__dict__:
+            self._access_points.control.http.close()
 
     # --- the installation's own keys ---------------------------------------------------------
 
@@ -224,6 +269,13 @@ class AwsProvider:
             keys=self._keys,
             now=self._clock,
         )
+
+    @cached_property
+    def _access_points(self) -> AccessPoints:
+        region = self._settings.region
+        client = open_client(control_endpoint(region), self._transport)
+        control = S3Control(client, region, self._fence.account(), self._keys)
+        return AccessPoints(control, self._role())
 
     def _keys(self) -> SigningKeys:
         """The configured keys, or the default chain of the SDK: profile, web identity, role."""
@@ -241,11 +293,6 @@ class AwsProvider:
     @cached_property
     def _default_chain(self) -> Callable[[], SigningKeys]:
         return default_chain()
-
-
-def _document(policy: SessionPolicy) -> PolicyDocument:
-    exact = tuple(Enforcement(grant.area) for grant in policy.grants)
-    return PolicyDocument(policy.grants, "AWS IAM session policy", policy.text, exact)
 
 
 def _sts_endpoint(settings: AwsSettings) -> tuple[str, str]:

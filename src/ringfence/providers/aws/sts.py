@@ -18,8 +18,8 @@ from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree as ET
 
 from ringfence.errors import IssueRefused, RingfenceError, StorageUnreachable
+from ringfence.providers.aws.sts_refusals import StsContext, StsRefusal, in_words
 from ringfence.providers.connecting import proxy_before
-from ringfence.providers.sts_refusals import StsContext, StsRefusal, in_words
 from ringfence.secret import Secret
 
 if TYPE_CHECKING:

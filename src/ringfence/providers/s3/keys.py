@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from ringfence.config import process_environment
 from ringfence.errors import ConfigError, MissingExtra, Problem
-from ringfence.providers.sts import SigningKeys
+from ringfence.providers.aws.sts import SigningKeys
 from ringfence.secret import Secret
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from ringfence.providers.aws.express_names import zonal_endpoint
 from ringfence.providers.base import Address, CredentialSource
 from ringfence.providers.connecting import LOOPBACK, check_proxies, is_loopback, no_certificates
 
@@ -47,7 +48,11 @@ class LeasedCredentials:
 
 @dataclass(frozen=True, slots=True)
 class S3Address:
-    """Where a bucket is: what a store needs besides credentials."""
+    """Where a bucket is: what a store needs besides credentials.
+
+    ``express`` is for a bucket of S3 Express or an access point to one: its endpoint follows from
+    its name, and object_store makes sessions there by itself.
+    """
 
     bucket: str
     region: str
@@ -67,11 +72,16 @@ class S3Address:
 
 def open_elsewhere(address: Address, prefix: str, lease: CredentialSource) -> S3Store:
     """A store on what :meth:`ringfence.providers.base.Provider.address` said, in any process."""
-    return open_s3(_address(**address), prefix, LeasedCredentials(lease))
+    return open_s3(address_from(address), prefix, LeasedCredentials(lease))
 
 
 def _address(**parts: Any) -> S3Address:
     return S3Address(**parts)
+
+
+def address_from(address: Address) -> S3Address:
+    """What :meth:`ringfence.providers.base.Provider.address` said, as an address again."""
+    return _address(**address)
 
 
 def open_s3(
@@ -80,6 +90,7 @@ def open_s3(
     credentials: Callable[[], S3Credential],
     *,
     timeout: timedelta = REQUEST_TIMEOUT,
+    max_retries: int = MAX_RETRIES,
 ) -> S3Store:
     """An obstore store with Ringfence's time-outs; nothing is wrapped.
 
@@ -96,8 +107,9 @@ def open_s3(
             region=address.region,
             endpoint=_bucket_endpoint(address),
             virtual_hosted_style_request=address.virtual_hosted,
+            s3_express=address.express,  # said either way: else the environment would say it
             client_options=_client_options(address.endpoint, timeout),
-            retry_config=_RETRY,
+            retry_config={**_RETRY, "max_retries": max_retries},
             credential_provider=credentials,
         )
     except BaseError as error:
@@ -112,6 +124,9 @@ def _bucket_endpoint(address: S3Address) -> str:
     AWS's own is named too: else obstore would take one from the environment (AWS_ENDPOINT_URL),
     which may be meant for something else, and would be sent what is signed for AWS.
     """
+    if address.express:
+        # CreateSession goes there whatever the endpoint is (object_store 0.14, aws/builder.rs).
+        return zonal_endpoint(address.bucket, address.region)
     endpoint = address.endpoint or aws_endpoint("s3", address.region)
     if not address.virtual_hosted:
         return endpoint

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from ringfence.errors import RingfenceError
+from ringfence.errors import RingfenceError, UsageError
 from ringfence.providers._obstore import translate
 from ringfence.providers.base import Credential, Form, Method, Renewal, ToolFile
-from ringfence.providers.s3_store import S3Address
+from ringfence.providers.s3.store import S3Address
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -63,6 +63,9 @@ def _address_environment(address: S3Address) -> dict[str, str]:
         named["AWS_ALLOW_HTTP"] = str(address.endpoint.startswith("http:")).lower()
     if address.path_style:
         named["AWS_USE_PATH_STYLE"] = "true"
+    if address.express:
+        # For object_store; the AWS SDKs tell such buckets by their names.
+        named["AWS_S3_EXPRESS"] = "true"
     named["AWS_VIRTUAL_HOSTED_STYLE_REQUEST"] = str(not address.path_style).lower()
     return named
 
@@ -94,7 +97,9 @@ def _profile(area: str, number: int, address: S3Address) -> list[str]:
 
 
 def export(credential: Credential, form: Form, addresses: Addresses) -> str:
-    """See :meth:`ringfence.providers.base.Provider.export`. S3 has every form."""
+    """See :meth:`ringfence.providers.base.Provider.export`. S3 has every form, S3 Express has not:
+    DuckDB makes no sessions there.
+    """
     match form:
         case Form.PROCESS:
             return json.dumps(process_document(credential))
@@ -126,6 +131,7 @@ _OPTIONS: Final = (
     "AWS_ENDPOINT",
     "AWS_ALLOW_HTTP",
     "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
+    "AWS_S3_EXPRESS",
 )
 
 
@@ -140,6 +146,11 @@ def address_of(credential: Credential, addresses: Addresses) -> S3Address:
 
 
 def _duckdb_secret(credential: Credential, grant: Grant, address: S3Address) -> str:
+    if address.express:
+        raise UsageError(
+            f"{address.bucket} is on S3 Express One Zone, where DuckDB cannot open objects.",
+            hint="Use --format storage-options for tools of object_store, or env for AWS SDKs.",
+        )
     scheme, _, host = (address.endpoint or "").partition("://")
     parts = {
         "TYPE": "s3",

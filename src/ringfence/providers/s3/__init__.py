@@ -1,0 +1,1 @@
+"""What all that speak S3 have in common: stores, keys, and the words of their tools."""
