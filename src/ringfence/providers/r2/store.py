@@ -1,0 +1,43 @@
+"""Opening an obstore store on R2. Used by the engine's side and inside an execution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from ringfence.providers.base import Address, CredentialSource
+from ringfence.providers.s3.store import (
+    REQUEST_TIMEOUT,
+    LeasedCredentials,
+    S3Address,
+    address_from,
+    open_s3,
+)
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential, S3Store
+
+REGION: Final = "auto"
+"""R2's one region; ``us-east-1`` and an empty one mean the same (R2, *S3 API compatibility*)."""
+
+MAX_RETRIES: Final = 12
+"""R2 takes one write a second of a key and answers 429 to others (R2, *Error codes*, 10058). A run
+writes its record more often as it starts and ends; with the few retries that other engines need,
+all of them would be over within that second."""
+
+
+def open_r2(
+    address: S3Address,
+    prefix: str | None,
+    credentials: Callable[[], S3Credential],
+    *,
+    timeout: timedelta = REQUEST_TIMEOUT,
+) -> S3Store:
+    """See :func:`s3.store.open_s3`."""
+    return open_s3(address, prefix, credentials, timeout=timeout, max_retries=MAX_RETRIES)
+
+
+def open_elsewhere(address: Address, prefix: str, lease: CredentialSource) -> S3Store:
+    """A store on what :meth:`ringfence.providers.base.Provider.address` said, in any process."""
+    return open_r2(address_from(address), prefix, LeasedCredentials(lease))

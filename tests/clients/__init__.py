@@ -1,0 +1,1 @@
+"""Tenants of the isolation matrix through the SDKs that executions really use."""
