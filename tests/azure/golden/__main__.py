@@ -1,0 +1,3 @@
+from tests.azure.golden import write
+
+write()
