@@ -3,7 +3,8 @@
 A small HTTP service on the loopback interface, one for each run, for as long as it runs. Whoever
 has the run's token gets exactly what the execution has already: credentials of the same fence. AWS
 SDKs can renew through it by themselves, since it also speaks the protocol of container credentials
-(SDK Reference Guide, "Container credential provider").
+(SDK Reference Guide, "Container credential provider"), and so can google-auth, for which it is a
+token endpoint (:mod:`ringfence.executor.token_exchange`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ringfence.errors import Refused, RingfenceError, UsageError
+from ringfence.executor import token_exchange
 from ringfence.logs import LogEntry
 from ringfence.providers.base import Clock, Credential
 from ringfence.secret import Secret
@@ -32,6 +34,9 @@ REQUEST_SECONDS: Final = 30.0
 LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 
 Answer = tuple[int, dict[str, Any]]
+
+_CREDENTIALS: Final = {("GET", "credentials"), ("GET", "container"), ("POST", "google/token")}
+"""Where a credential is had, each in a form of its own, by its number behind it."""
 
 
 class RunService:
@@ -115,18 +120,27 @@ class RunService:
         await writer.drain()
 
     async def _answer(self, request: Any, body: bytes) -> Answer:
+        method, path = request.method.decode(), request.target.decode("latin-1")
+        exchange = method == "POST" and path.startswith(token_exchange.PATH)
         given = dict(request.headers).get(b"authorization", b"")
+        if exchange:  # a token endpoint is given the token in its form
+            given = token_exchange.presented(body)
         if not hmac.compare_digest(given, self.token.reveal().encode()):
             return 403, {"error": "The run's token is missing or wrong."}
-        method, path = request.method.decode(), request.target.decode("latin-1")
-        kind, _, index = path.strip("/").partition("/")
+        return await self._done(method, path, body)
+
+    async def _done(self, method: str, path: str, body: bytes) -> Answer:
+        """What somebody with the run's token asks for."""
         if method == "POST" and path == "/log":
             return await self._log(body)
         if method == "POST" and path == "/events":
             return await self._events(body)
         if method == "POST" and path == "/sign":
             return await self._signed(body)
-        if method == "GET" and kind in {"credentials", "container"} and index.isdecimal():
+        if method == "GET" and path == token_exchange.SUBJECT_PATH:
+            return 200, token_exchange.subject(self.token)
+        kind, _, index = path.strip("/").rpartition("/")
+        if index.isdecimal() and (method, kind) in _CREDENTIALS:
             return await self._credential(kind, int(index))
         return 404, {"error": f"There is no {method} {path[:100]} here."}
 
@@ -137,8 +151,19 @@ class RunService:
             return 503, {"error": str(error), "code": type(error).__name__, "message": str(error)}
         if index >= len(credentials):
             return 404, {"error": f"This run has {len(credentials)} credentials."}
-        form = as_container if kind == "container" else as_json
-        return 200, form(credentials[index])
+        try:
+            return 200, self._in_form(kind, credentials[index])
+        except KeyError:  # the form of another cloud
+            return 404, {"error": "This run's credentials have no such form."}
+
+    def _in_form(self, kind: str, credential: Credential) -> dict[str, Any]:
+        match kind:
+            case "google/token":
+                return token_exchange.as_token(credential, self._clock())
+            case "container":
+                return as_container(credential)
+            case _:
+                return as_json(credential)
 
     async def _log(self, body: bytes) -> Answer:
         try:
