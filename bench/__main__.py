@@ -15,7 +15,7 @@ from bench.context import Context, NotMeasurable, engine
 from bench.figures import Figure
 from ringfence.errors import RingfenceError
 
-BENCHES: Final = ("startup", "objects", "vending", "logs", "state")
+BENCHES: Final = ("startup", "objects", "vending", "r2", "azure", "gcp", "logs", "state", "express")
 """The benches by name, in order: each a module here with ``run(context)``."""
 
 

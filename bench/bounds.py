@@ -84,7 +84,23 @@ BOUNDS: Final[Mapping[str, Bound]] = MappingProxyType(
         "state.redis.trips.list": _at_most(2),
         # Requests beyond those of the page among few.
         "state.s3.page.more": _exactly(0),
+        # Requests of a page of 100 among 100,000 runs: a read for each run, and where no two are
+        # close together a list for each, beside those of the levels above and of reading ahead.
+        **{f"express.page.{apart}": _at_most(220) for apart in ("80-s", "a-second", "10-ms")},
         # Calls to STS for a hundred callers that ask for one scope at once.
         "vending.single-flight": _exactly(1),
+        # Credentials for R2 that are signed here, a second; calls to Cloudflare's API for one.
+        "r2.signing": _at_least(10_000),
+        "r2.api.calls": _exactly(1),
+        "r2.api.cached": _exactly(0),
+        # Azure SAS that are signed here, a second; requests for a delegation key for all of them.
+        "azure.signing.key": _at_least(5_000),
+        "azure.signing.delegated": _at_least(5_000),
+        "azure.delegation-keys": _exactly(1),
+        # Requests for a downscoped token of Google Cloud, and beside the exchanges.
+        "gcp.exchanges": _exactly(1),
+        "gcp.exchanges.many": _exactly(1),
+        "gcp.cached": _exactly(0),
+        "gcp.others.many": _exactly(0),
     }
 )

@@ -18,7 +18,7 @@ from bench.figures import Figure, Unit, compared, count
 from bench.measure import Spread, interleave, without_collections
 from bench.peers.assume_role import RoleAssumer
 from ringfence.config import AwsSettings
-from ringfence.providers.aws import AwsProvider
+from ringfence.providers.aws.provider import AwsProvider
 from ringfence.scope import Scope
 from ringfence.storage import Storage
 

@@ -273,7 +273,7 @@ def test_public_names_are_typed_and_listed_alike() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["ringfence", "ringfence.cli", "ringfence.config", "ringfence.providers.aws_policy"],
+    ["ringfence", "ringfence.cli", "ringfence.config", "ringfence.providers.aws.policy"],
 )
 def test_start_up_loads_nothing_heavy(name: str) -> None:
     code = f"import sys, {name}; print(*sys.modules)"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
-from ringfence._registry import open_state
+from ringfence._registry import open_provider, open_state
 from ringfence.config import Settings
 from ringfence.errors import ConfigError, MissingExtra
 from ringfence.state.base import StateStore
@@ -52,3 +52,25 @@ def test_a_missing_package_names_its_extra(backend: str, monkeypatch: pytest.Mon
     urls = {"DATABASE_URL": "postgresql://u@h/d", "REDIS_URL": "redis://h:6379/0"}
     with pytest.raises(MissingExtra, match=rf"ringfence\[{backend}\]"):
         opened(EXECUTION_STATE_BACKEND=backend, **urls)
+
+
+GCP = {"STORAGE_PROVIDER": "gcp", "GCS_PROJECT_ID": "acme-project"}
+
+
+def test_google_cloud_is_opened_and_nothing_asked_of_it() -> None:
+    provider = open_provider(Settings.from_env({**BASE, **GCP}), lambda: datetime.now(UTC))
+    assert provider.name == "gcp"
+    provider.close()
+
+
+@pytest.mark.parametrize("missing", [None, ModuleNotFoundError("google")])
+def test_google_cloud_without_its_package_names_the_extra(
+    missing: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_spec(_name: str) -> None:
+        if missing is not None:
+            raise missing
+
+    monkeypatch.setattr("importlib.util.find_spec", find_spec)
+    with pytest.raises(MissingExtra, match=r"ringfence\[gcp\]"):
+        open_provider(Settings.from_env({**BASE, **GCP}), lambda: datetime.now(UTC))

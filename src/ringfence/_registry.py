@@ -6,9 +6,17 @@ A backend whose packages are missing says which extra to install.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
-from ringfence.config import AwsSettings, ProviderName, Settings, StateBackend
+from ringfence.config import (
+    AwsSettings,
+    AzureSettings,
+    GcpSettings,
+    ProviderName,
+    R2Settings,
+    Settings,
+    StateBackend,
+)
 from ringfence.errors import ConfigError, MissingExtra, Problem, UsageError
 from ringfence.layout import BucketRole
 
@@ -26,22 +34,30 @@ def open_provider(settings: Settings, clock: Clock) -> Provider:
     """The provider of the configured cloud.
 
     Raises:
-        UsageError: this version has no provider for that cloud.
         MissingExtra: its package is not installed.
     """
     ttl: timedelta = settings.credential_ttl
     match settings.cloud:
         case AwsSettings() as aws:
             _need("botocore", f"provider {ProviderName.AWS}", "aws")
-            from ringfence.providers.aws import AwsProvider
+            from ringfence.providers.aws.provider import AwsProvider
 
             return AwsProvider(aws, settings.buckets, credential_ttl=ttl, clock=clock)
-        case _:
-            raise UsageError(
-                f"STORAGE_PROVIDER is {settings.provider.value!r}, which this version cannot open "
-                "yet.",
-                hint="It opens aws, which includes MinIO, SeaweedFS and any S3 with STS.",
-            )
+        case R2Settings() as r2:
+            from ringfence.providers.r2.provider import R2Provider
+
+            return R2Provider(r2, settings.buckets, credential_ttl=ttl, clock=clock)
+        case GcpSettings() as gcp:
+            _need("google.auth", f"provider {ProviderName.GCP}", "gcp")
+            from ringfence.providers.gcp.provider import GcpProvider
+
+            return GcpProvider(gcp, settings.buckets, clock=clock)
+        case AzureSettings() as azure:
+            _need("azure.storage.filedatalake", f"provider {ProviderName.AZURE}", "azure")
+            from ringfence.providers.azure.provider import AzureProvider
+
+            return AzureProvider(azure, settings.buckets, credential_ttl=ttl, clock=clock)
+    assert_never(settings.cloud)
 
 
 def open_elsewhere(
@@ -60,9 +76,21 @@ def open_elsewhere(
     """
     match provider:
         case "aws":
-            from ringfence.providers.s3_store import open_elsewhere as on_s3
+            from ringfence.providers.s3.store import open_elsewhere as on_s3
 
             return on_s3(address, prefix, lease)
+        case "r2":
+            from ringfence.providers.r2.store import open_elsewhere as on_r2
+
+            return on_r2(address, prefix, lease)
+        case "gcp":
+            from ringfence.providers.gcp.store import open_elsewhere as on_gcs
+
+            return on_gcs(address, prefix, lease)
+        case "azure":
+            from ringfence.providers.azure.store import open_elsewhere as on_azure
+
+            return on_azure(address, prefix, lease)
         case _:
             raise UsageError(f"This version cannot attach to the provider {provider!r}.")
 
@@ -99,14 +127,24 @@ def open_state(settings: Settings, meta: Callable[[], ObjectStore], clock: Clock
                 meta(),
                 id_case=settings.id_case,
                 bucket=settings.buckets.meta,
-                ordered=not _is_express(settings, BucketRole.META),
+                ordered=_lists_in_order(settings, BucketRole.META),
                 clock=clock,
             )
 
 
-def _is_express(settings: Settings, role: BucketRole) -> bool:
-    """Whether a bucket is one of S3 Express, which lists in no order and has no start-after."""
-    return isinstance(settings.cloud, AwsSettings) and role in settings.cloud.express
+def _lists_in_order(settings: Settings, role: BucketRole) -> bool:
+    """Whether a bucket's keys are listed in order, and after one of them where that is asked for.
+
+    S3 Express has neither. On Azure a hierarchical namespace lists directory by directory, and
+    object_store asks with ``startFrom``, which not every version of the service reads.
+    """
+    match settings.cloud:
+        case AzureSettings():
+            return False
+        case AwsSettings() as aws:
+            return role not in aws.express
+        case _:
+            return True
 
 
 def _url(url: Secret | None, variable: str, example: str) -> Secret:
@@ -119,7 +157,11 @@ def _url(url: Secret | None, variable: str, example: str) -> Secret:
 def _need(module: str, what: str, extra: str) -> None:
     from importlib.util import find_spec
 
-    if find_spec(module) is None:
+    try:
+        found = find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        found = False
+    if not found:
         raise MissingExtra(
             f"The {what} needs the package {module}, which is not installed.",
             hint=f'Install it: pip install "ringfence[{extra}]".',

@@ -13,7 +13,7 @@ import pytest
 from ringfence.config import AwsSettings, Buckets
 from ringfence.executor.fenced import fenced_environment
 from ringfence.layout import BucketRole
-from ringfence.providers.aws import AwsProvider
+from ringfence.providers.aws.provider import AwsProvider
 from ringfence.providers.base import Credential, Enforcement
 from ringfence.scope import Area, Grant, Scope, grants
 from ringfence.secret import Secret
