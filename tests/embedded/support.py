@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 START_SECONDS: Final = 90.0
+STOP_SECONDS: Final = 2.0
 """Long, as other tests may have both processors."""
 
 CONTENT: Final = embedded.BUCKETS[BucketRole.CONTENT]
@@ -89,7 +90,8 @@ def start(folder: Path) -> RunningEngine:
 
 
 def stop(engine: RunningEngine) -> None:
-    embedded.down(engine.state_dir, timeout=START_SECONDS)
+    # Politely, but not for as long as a client of these tests keeps a connection idle.
+    embedded.down(engine.state_dir, timeout=STOP_SECONDS)
 
 
 def read_env(path: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import parse_qsl
 
-from azure.storage.blob import generate_account_sas, generate_blob_sas
+from azure.storage.blob import generate_blob_sas
 from azure.storage.blob._shared.constants import X_MS_VERSION
 from azure.storage.filedatalake import UserDelegationKey, generate_directory_sas
 
@@ -49,23 +49,6 @@ class Account:
 def is_sas(fields: dict[str, str]) -> bool:
     """Whether a request is by SAS."""
     return "sig" in fields
-
-
-def check_account_information(account: Account, sas: dict[str, str]) -> None:
-    """A SAS of the account, which is good for its information alone here."""
-    _check_times(account, sas)
-    made = generate_account_sas(
-        account.name,
-        account.key,
-        resource_types=sas.get("srt", ""),
-        permission=sas.get("sp", ""),
-        expiry=sas.get("se", ""),
-        services=sas.get("ss", ""),
-        protocol=sas.get("spr"),
-    )
-    _compare(account, made, sas)
-    if sas.get("srt") != "s" or "r" not in sas["sp"]:
-        raise Refusal(403, "AuthorizationResourceTypeMismatch")
 
 
 def check_sas(

@@ -31,7 +31,6 @@ from tests.azure.front.operations import check_headers, operation_of
 from tests.azure.front.sas import (
     FIELDS,
     Account,
-    check_account_information,
     check_sas,
     is_sas,
 )
@@ -123,9 +122,6 @@ class Front:
     def _by_sas(self, request: Request, place: Place, fields: dict[str, str]) -> Reply:
         sas = {name: value for name, value in fields.items() if name in FIELDS}
         rest = {name: value for name, value in fields.items() if name not in FIELDS}
-        if rest == {"restype": "account", "comp": "properties"} and not place.container:
-            check_account_information(self.account, sas)
-            return self.information(request)
         if rest.get("comp") == "batch":
             if self.rules.on("batch"):
                 raise Refusal(403, "AuthorizationResourceTypeMismatch", "no batch by this SAS")

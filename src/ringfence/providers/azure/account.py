@@ -10,7 +10,7 @@ other, and a SAS of the one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -48,6 +48,10 @@ PROBE_GRANT: Final = Grant(
 """What the SAS of a probe says: read and list one of the two directories."""
 
 
+Own = Callable[[str, str, Mapping[str, str], int], dict[str, str]]
+"""The headers by which a request is the installation's own; see :class:`FenceCheck`."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Probe:
     """One request that must be refused, and what it would open."""
@@ -65,9 +69,10 @@ class FenceCheck:
     Args:
         account: its name, for messages.
         container: the URL of the meta container.
-        information: a request for the account's information: its URL and headers.
+        information: the URL of the account's information.
+        own: the headers of a request by the installation's own credentials, for its method, its
+            URL, the headers that it has already and the size of its content.
         sas: a SAS of :data:`PROBE_GRANT`, for some minutes.
-        canary_url: a URL by which a canary is put, for some minutes.
     """
 
     def __init__(
@@ -76,16 +81,16 @@ class FenceCheck:
         *,
         account: str,
         container: str,
-        information: Callable[[], tuple[str, dict[str, str]]],
+        information: str,
+        own: Own,
         sas: Callable[[], str],
-        canary_url: Callable[[str], str],
     ) -> None:
         self._http = http
         self._account = account
         self._container = container
         self._information = information
+        self._own = own
         self._sas = sas
-        self._canary_url = canary_url
         self._lock = threading.Lock()
         self._good = False
 
@@ -103,9 +108,9 @@ class FenceCheck:
 
     def is_hierarchical(self) -> bool | None:
         """Whether the account has a hierarchical namespace; None where it will not say."""
-        url, headers = self._information()
+        url = self._information
         try:
-            answer = ask(self._http, "GET", url, headers=headers)
+            answer = ask(self._http, "GET", url, headers=self._own("GET", url, {}, 0))
         except AzureRefusal as refusal:
             if refusal.denied:
                 return None
@@ -115,10 +120,12 @@ class FenceCheck:
 
     def _plant(self) -> None:
         """Puts the canaries that are not there yet."""
-        headers = {"x-ms-blob-type": "BlockBlob", "If-None-Match": "*"}
+        wanted = {"x-ms-blob-type": "BlockBlob", "If-None-Match": "*"}
         for key in CANARIES:
+            url = f"{self._container}/{quote(key)}"
+            headers = self._own("PUT", url, wanted, len(_CANARY))
             try:
-                ask(self._http, "PUT", self._canary_url(key), headers=headers, content=_CANARY)
+                ask(self._http, "PUT", url, headers=headers, content=_CANARY)
             except AzureRefusal as refusal:
                 if refusal.code == "ContainerNotFound":
                     raise BucketMissing(

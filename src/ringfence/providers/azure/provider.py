@@ -8,7 +8,7 @@ delegation key (:mod:`ringfence.providers.azure.keys`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -20,12 +20,12 @@ from ringfence.layout import BucketRole, Prefix
 from ringfence.providers.azure import tools as azure_tools
 from ringfence.providers.azure.account import PROBE_GRANT, PROBE_LIFE, FenceCheck
 from ringfence.providers.azure.keys import (
+    API_VERSION,
     DelegationKeys,
     IdentityTokens,
     KeyCredentials,
     TokenCredentials,
     Tokens,
-    bearer,
 )
 from ringfence.providers.azure.sas import (
     DirectorySas,
@@ -33,9 +33,9 @@ from ringfence.providers.azure.sas import (
     directory_sas,
     document,
     mint,
-    mint_account_sas,
     mint_url,
 )
+from ringfence.providers.azure.sharedkey import signed
 from ringfence.providers.azure.store import AzureAddress, open_container, open_fenced
 from ringfence.providers.base import (
     Address,
@@ -241,27 +241,26 @@ class AzureProvider:
             self._http,
             account=self._account,
             container=self._address(BucketRole.META).url,
-            information=self._account_information,
+            information=f"{self._endpoint}/?restype=account&comp=properties",
+            own=self._own_headers,
             sas=self._probe_sas,
-            canary_url=self._canary_url,
         )
 
-    def _account_information(self) -> tuple[str, dict[str, str]]:
-        """A request for what kind of account it is (*Get Account Information*)."""
-        url = f"{self._endpoint}/?restype=account&comp=properties"
+    def _own_headers(
+        self, method: str, url: str, headers: Mapping[str, str], size: int
+    ) -> dict[str, str]:
+        """By the account's key, or as a principal of Entra ID."""
+        versioned = {**headers, "x-ms-version": API_VERSION}
         key = self._settings.account_key
         if key is None:
-            return url, bearer(self._tokens())
-        ends = self._clock().replace(microsecond=0) + PROBE_LIFE
-        return f"{url}&{mint_account_sas(self._endpoint, self._account, key, ends)}", {}
+            token = self._tokens().text
+            return {**versioned, "Authorization": f"Bearer {token}"}
+        return signed(
+            method, url, versioned, account=self._account, key=key, now=self._clock(), size=size
+        )
 
     def _probe_sas(self) -> str:
         now = self._clock()
         key, ends = self._key(now, PROBE_LIFE)
         sas = directory_sas(PROBE_GRANT, self._buckets.of, self._endpoint)
         return mint(sas, self._account, key, ends)
-
-    def _canary_url(self, key: str) -> str:
-        now = self._clock()
-        signing, ends = self._key(now, PROBE_LIFE)
-        return mint_url(self._address(BucketRole.META), key, "PUT", signing, ends)

@@ -34,7 +34,6 @@ from ringfence.layout import BucketRole
 from ringfence.providers.azure.store import AzureAddress
 from ringfence.providers.base import Enforcement, Method, PolicyDocument
 from ringfence.scope import Grant, Permission, Permissions
-from ringfence.secret import Secret
 
 if TYPE_CHECKING:
     from azure.storage.filedatalake import UserDelegationKey
@@ -150,21 +149,6 @@ def mint(sas: DirectorySas, account: str, key: SigningKey, ends: datetime) -> st
         permission=sas.letters,
         expiry=ends,
         protocol=sas.protocol,
-    )
-
-
-def mint_account_sas(endpoint: str, account: str, key: Secret, ends: datetime) -> str:
-    """A SAS of the account that reads what kind of account it is, and nothing that lies in it."""
-    from azure.storage.blob import generate_account_sas  # see above
-
-    return generate_account_sas(
-        account,
-        key.reveal(),
-        resource_types="s",
-        permission="r",
-        expiry=ends,
-        services="b",
-        protocol=protocol_of(endpoint),
     )
 
 
