@@ -28,8 +28,9 @@ $(VENV)/.bench: $(VENV)/.ready $(BENCH_LOCK)
 demo: setup ## the whole story on the embedded engine
 	@$(BIN)/ringfence demo
 
+# Three workers on two cores: much of the time is spent waiting for servers.
 test: setup ## every test, servers included, under ten minutes on two cores
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak"
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not soak"
 
 soak: setup ## the long forms of the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m soak

@@ -114,9 +114,7 @@ def test_what_was_acknowledged_survives_a_kill(folder: Path) -> None:
     assert engine.status.pid is not None
     os.kill(engine.status.pid, signal.SIGKILL)
     writer.join()
-    found = embedded.status(folder)
-    assert found is not None
-    assert not found.running
+    wait_for(lambda: (found := embedded.status(folder)) is not None and not found.running)
     again = up(folder)
     assert again.env == engine.env
     client = s3(again)
