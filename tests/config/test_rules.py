@@ -94,6 +94,7 @@ READ: list[tuple[Env, str, object]] = [
     ),
     # R2
     (R2, "cloud.mint", "local"),
+    (R2 | {"R2_ACCOUNT_ID": examples.ACCOUNT}, "cloud.mint", "local"),
     (R2 | TOKEN, "cloud.mint", "api"),
     (R2 | TOKEN | {"RINGFENCE_R2_MINT": "LOCAL"}, "cloud.mint", "local"),
     (
@@ -299,7 +300,11 @@ REFUSED: list[tuple[Env, str, str]] = [
     (MINIO | {"RUNTIME_ROLE_ARN": "arn:minio:iam:::role/"}, "RUNTIME_ROLE_ARN", "a role's ARN"),
     # R2
     (R2 | {"R2_API_TOKEN": "token"}, "R2_ACCOUNT_ID", "Set both, or neither"),
-    (R2 | {"R2_ACCOUNT_ID": examples.ACCOUNT}, "R2_API_TOKEN", "Set both"),
+    (
+        R2 | {"R2_ACCOUNT_ID": examples.ACCOUNT, "RINGFENCE_R2_MINT": "api"},
+        "R2_API_TOKEN",
+        "Or let credentials be signed locally",
+    ),
     (R2 | TOKEN | {"R2_ACCOUNT_ID": "f" * 32}, "R2_ACCOUNT_ID", "R2_ENDPOINT begins with"),
     (R2 | TOKEN | {"R2_ACCOUNT_ID": "../../user"}, "R2_ACCOUNT_ID", "a Cloudflare account id"),
     (R2 | {"RINGFENCE_R2_MINT": "api"}, "R2_API_TOKEN", "RINGFENCE_R2_MINT=local"),

@@ -96,11 +96,9 @@ def _read_mint(reader: Reader, account_id: str | None, api_token: Secret | None)
     mint = reader.choice("RINGFENCE_R2_MINT", R2Mint, {})
     if account_id is None and api_token is not None:
         reader.missing("R2_ACCOUNT_ID", "the account of R2_API_TOKEN", "Set both, or neither.")
-    # Signing locally needs the account alone, where the endpoint's host does not begin with it.
-    if account_id is not None and api_token is None and mint is not R2Mint.LOCAL:
-        hint = "Set both; or sign credentials locally: RINGFENCE_R2_MINT=local."
-        reader.missing("R2_API_TOKEN", "a token that may use R2_ACCOUNT_ID", hint)
-    if mint is R2Mint.API and api_token is None and account_id is None:
+    # Without a token credentials are signed here, which is the narrower fence of the two. The
+    # account is then asked for only where the endpoint's host does not begin with it.
+    if mint is R2Mint.API and api_token is None:
         hint = "Or let credentials be signed locally: RINGFENCE_R2_MINT=local."
         reader.missing("R2_API_TOKEN", "a token, since RINGFENCE_R2_MINT is api", hint)
     return mint or (R2Mint.LOCAL if api_token is None else R2Mint.API)
