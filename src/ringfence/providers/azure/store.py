@@ -11,9 +11,7 @@ from urllib.parse import quote
 from ringfence.providers.base import Address, CredentialSource
 from ringfence.providers.connecting import no_certificates
 from ringfence.providers.naming import AZURE, name_endpoint
-from ringfence.providers.s3.store import _RETRY as RETRY
-from ringfence.providers.s3.store import ASK_AGAIN, REQUEST_TIMEOUT
-from ringfence.providers.s3.store import _client_options as client_options
+from ringfence.providers.s3.store import ASK_AGAIN, REQUEST_TIMEOUT, RETRY, client_options
 
 if TYPE_CHECKING:
     from obstore.store import AzureCredential, AzureSASToken, AzureStore

@@ -14,18 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 from ringfence.config import process_environment
 from ringfence.errors import ConfigError, Problem
 from ringfence.providers.base import Address, CredentialSource
-from ringfence.providers.connecting import LOOPBACK, check_proxies, is_loopback, no_certificates
+from ringfence.providers.connecting import no_certificates
 from ringfence.providers.naming import GCS, name_endpoint
-from ringfence.providers.s3.store import (
-    ASK_AGAIN,
-    CONNECT_TIMEOUT,
-    MAX_RETRIES,
-    REQUEST_TIMEOUT,
-    RETRY_TIMEOUT,
-)
+from ringfence.providers.s3.store import ASK_AGAIN, REQUEST_TIMEOUT, RETRY, client_options
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, GCSCredential, GCSStore, RetryConfig
+    from obstore.store import GCSCredential, GCSStore
 
     from ringfence.secret import Secret
 
@@ -109,8 +103,8 @@ def open_gcs(
             # sent the token.
             base_url=address.base_url,
             skip_signature=False,
-            client_options=_client_options(address.base_url, timeout),
-            retry_config=_RETRY,
+            client_options=client_options(address.base_url, timeout),
+            retry_config=RETRY,
             credential_provider=credentials,
         )
     except BaseError as error:
@@ -131,21 +125,3 @@ def _no_service_account() -> ConfigError:
     hint = "Unset it: Ringfence reads GOOGLE_APPLICATION_CREDENTIALS_JSON."
     set_ones = [name for name in names if env.get(name)] or names[:1]
     return ConfigError(tuple(Problem(name, found, expected, hint) for name in set_ones))
-
-
-def _client_options(endpoint: str, timeout: timedelta) -> ClientConfig:
-    options: ClientConfig = {
-        "connect_timeout": CONNECT_TIMEOUT,
-        "timeout": timeout,
-        "allow_http": endpoint.startswith("http:"),
-        "user_agent": "ringfence",
-    }
-    if is_loopback(endpoint):
-        # See s3.store: a proxy that is given keeps those of the environment out.
-        options["proxy_url"], options["proxy_excludes"] = endpoint, LOOPBACK
-    else:
-        check_proxies()
-    return options
-
-
-_RETRY: Final[RetryConfig] = {"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT}

@@ -108,8 +108,8 @@ def open_s3(
             endpoint=_bucket_endpoint(address),
             virtual_hosted_style_request=address.virtual_hosted,
             s3_express=address.express,  # said either way: else the environment would say it
-            client_options=_client_options(address.endpoint, timeout),
-            retry_config={**_RETRY, "max_retries": max_retries},
+            client_options=client_options(address.endpoint, timeout),
+            retry_config={**RETRY, "max_retries": max_retries},
             credential_provider=credentials,
         )
     except BaseError as error:
@@ -140,7 +140,12 @@ def aws_endpoint(service: str, region: str) -> str:
     return f"https://{service}.{region}.{domain}"
 
 
-def _client_options(endpoint: str | None, timeout: timedelta) -> ClientConfig:
+def client_options(endpoint: str | None, timeout: timedelta) -> ClientConfig:
+    """Time-outs, proxies and http for stores on an endpoint, whatever the cloud.
+
+    Raises:
+        ConfigError: a proxy that the environment names is none.
+    """
     options: ClientConfig = {
         "connect_timeout": CONNECT_TIMEOUT,
         "timeout": timeout,
@@ -156,4 +161,4 @@ def _client_options(endpoint: str | None, timeout: timedelta) -> ClientConfig:
     return options
 
 
-_RETRY: Final[RetryConfig] = {"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT}
+RETRY: Final[RetryConfig] = {"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT}
