@@ -18,10 +18,10 @@ from ringfence.config import Settings
 from ringfence.errors import ConfigError, LayoutMismatch, RingfenceError, StorageUnreachable
 from ringfence.installation import check_layout
 from ringfence.layout import BucketRole
-from ringfence.providers.aws import provider as aws
 from ringfence.providers.aws.provider import AwsProvider
 from ringfence.providers.connecting import is_loopback, proxy_before
-from ringfence.providers.s3.store import RECORD_TIMEOUT, REQUEST_TIMEOUT
+from ringfence.providers.s3 import provider as s3
+from ringfence.providers.stores import RECORD_TIMEOUT, REQUEST_TIMEOUT
 from tests.aws.test_sts import ANSWER, BUCKETS, GRANTS, settings
 
 PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
@@ -204,7 +204,7 @@ async def test_an_endpoint_that_never_answers_is_given_up(monkeypatch: pytest.Mo
 
 def test_records_are_waited_for_less_long_than_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[timedelta] = []
-    monkeypatch.setattr(aws, "open_s3", lambda *_, timeout: waits.append(timeout))
+    monkeypatch.setattr(s3, "open_s3", lambda *_, timeout: waits.append(timeout))
     for role in (BucketRole.META, BucketRole.CONTENT):
         provider("http://127.0.0.1:1").open_bucket(role)
     assert waits == [RECORD_TIMEOUT, REQUEST_TIMEOUT]

@@ -7,15 +7,15 @@ Buckets on S3 Express stand beside standard ones: see :mod:`ringfence.providers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ringfence.config import AwsSettings, Buckets
 from ringfence.errors import GrantNotEnforceable
-from ringfence.layout import BucketRole, Prefix
+from ringfence.layout import BucketRole
 from ringfence.providers.aws.access_points import AccessPoints
 from ringfence.providers.aws.express import ExpressFence
 from ringfence.providers.aws.express_names import check_endpoint
@@ -23,37 +23,19 @@ from ringfence.providers.aws.policy import SessionPolicy, partition_of, split
 from ringfence.providers.aws.s3_control import S3Control, control_endpoint
 from ringfence.providers.aws.sts import SigningKeys, StsClient, session_name
 from ringfence.providers.aws.sts_refusals import PolicyTooLarge
-from ringfence.providers.base import (
-    Address,
-    Clock,
-    Credential,
-    CredentialSource,
-    Form,
-    Method,
-    PolicyDocument,
-    Renewal,
-    ToolFile,
-)
+from ringfence.providers.base import Clock, Credential, Method, PolicyDocument
 from ringfence.providers.connecting import open_client
-from ringfence.providers.s3 import tools as s3_tools
-from ringfence.providers.s3.keys import MasterCredentials, StaticKeys, default_chain
-from ringfence.providers.s3.store import (
-    RECORD_TIMEOUT,
-    REQUEST_TIMEOUT,
-    LeasedCredentials,
-    S3Address,
-    aws_endpoint,
-    open_s3,
-)
+from ringfence.providers.s3.keys import StaticKeys, default_chain
+from ringfence.providers.s3.provider import S3Provider
+from ringfence.providers.s3.store import S3Address, aws_endpoint
 from ringfence.scope import Grant, Grants
 from ringfence.secret import Secret
 
 if TYPE_CHECKING:
     import httpx
-    from obstore.store import S3Store
 
 
-class AwsProvider:
+class AwsProvider(S3Provider):
     """Opens stores on S3 and issues session credentials through STS."""
 
     name = "aws"
@@ -160,21 +142,6 @@ class AwsProvider:
 
     # --- stores ----------------------------------------------------------------------------
 
-    def open(self, grant: Grant, lease: CredentialSource) -> S3Store:
-        """A store rooted at the grant's prefix. See :class:`base.Provider`."""
-        return open_s3(
-            self._address_of(grant),
-            grant.prefix,
-            LeasedCredentials(lease),
-        )
-
-    def open_bucket(self, role: BucketRole, prefix: Prefix | None = None) -> S3Store:
-        """A store on a whole bucket with the installation's own credentials."""
-        # Of the meta bucket, this side reads and writes records alone, which are small.
-        timeout = RECORD_TIMEOUT if role is BucketRole.META else REQUEST_TIMEOUT
-        credentials = MasterCredentials(self._keys)
-        return open_s3(self._address(role), prefix, credentials, timeout=timeout)
-
     def _address(self, role: BucketRole) -> S3Address:
         bucket = self._buckets.of(role)
         if role in self._settings.express:
@@ -194,7 +161,7 @@ class AwsProvider:
         return S3Address(name, self._settings.region, None, path_style=False, express=True)
 
     def sign(self, grant: Grant, path: str, method: Method, expires_in: timedelta) -> str:
-        """A URL presigned with the installation's own keys. See :class:`base.Provider`.
+        """As :meth:`S3Provider.sign`.
 
         None on S3 Express: whether AWS accepts a URL that was signed without a session there is not
         documented, and one with a session would hold a token that opens the whole bucket.
@@ -205,48 +172,13 @@ class AwsProvider:
                 "URL for one object alone: none was made.",
                 hint="Pass the object through the engine, or keep it in a standard bucket.",
             )
-        store = self.open_bucket(grant.bucket, grant.prefix)
-        return s3_tools.sign(store, path, method, expires_in)
-
-    # --- for other processes and tools -------------------------------------------------------
-
-    def address(self, grant: Grant) -> Address:
-        """Bucket, region, endpoint and style: see :class:`s3.store.S3Address`."""
-        return asdict(self._address_of(grant))
-
-    def url(self, grant: Grant) -> str:
-        """``s3://bucket/prefix/``."""
-        return s3_tools.s3_url(grant, self._address_of(grant))
-
-    def environment(self, credential: Credential) -> dict[str, str]:
-        """The names that AWS SDKs, obstore, DuckDB and kin read by themselves."""
-        return s3_tools.environment(credential, self._first_address(credential))
-
-    def refreshing_environment(self, credential: Credential, at: Renewal) -> dict[str, str]:
-        """Container credentials, which AWS SDKs renew by themselves."""
-        return s3_tools.refreshing_environment(at, self._first_address(credential))
-
-    def tool_files(self, credentials: Sequence[Credential], at: Renewal) -> tuple[ToolFile, ...]:
-        """AWS profiles, one for each area. See :func:`s3_tools.profiles`."""
-        del at  # the process of a profile finds the runner by the execution's variables
-        return s3_tools.profiles(credentials, self._addresses(*credentials))
-
-    def export(self, credential: Credential, form: Form) -> str:
-        """Every form. See :class:`base.Provider`."""
-        return s3_tools.export(credential, form, self._addresses(credential))
-
-    def _addresses(self, *credentials: Credential) -> dict[str, S3Address]:
-        return {
-            grant.area.value: self._address_of(grant)
-            for credential in credentials
-            for grant in credential.grants
-        }
+        return super().sign(grant, path, method, expires_in)
 
     def _first_address(self, credential: Credential) -> S3Address:
-        addresses = self._addresses(credential)
-        first = s3_tools.address_of(credential, addresses)
         # Tools of object_store are told of S3 Express once for all buckets: only if it holds there.
-        return replace(first, express=all(each.express for each in addresses.values()))
+        every = self._addresses(credential).values()
+        first = super()._first_address(credential)
+        return replace(first, express=all(each.express for each in every))
 
     def close(self) -> None:
         """Closes the connections to STS and S3 Control, if there were any. Idempotent."""

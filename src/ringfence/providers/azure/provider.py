@@ -50,7 +50,7 @@ from ringfence.providers.base import (
 )
 from ringfence.providers.connecting import open_client
 from ringfence.providers.naming import AZURE, name_endpoint
-from ringfence.providers.s3.store import RECORD_TIMEOUT, REQUEST_TIMEOUT
+from ringfence.providers.stores import timeout_of
 from ringfence.scope import Grant, Grants
 from ringfence.secret import Secret
 
@@ -156,9 +156,8 @@ class AzureProvider:
 
     def open_bucket(self, role: BucketRole, prefix: Prefix | None = None) -> AzureStore:
         """A store on a whole container with the installation's own credentials."""
-        # Of the meta container, this side reads and writes records alone, which are small.
-        timeout = RECORD_TIMEOUT if role is BucketRole.META else REQUEST_TIMEOUT
-        return open_container(self._address(role), prefix, self._own_credentials, timeout)
+        own = self._own_credentials
+        return open_container(self._address(role), prefix, own, timeout_of(role))
 
     def _address(self, role: BucketRole) -> AzureAddress:
         return AzureAddress(self._buckets.of(role), self._account, self._endpoint)

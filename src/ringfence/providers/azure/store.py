@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from ringfence.providers.base import Address, CredentialSource
-from ringfence.providers.connecting import no_certificates
 from ringfence.providers.naming import AZURE, name_endpoint
-from ringfence.providers.s3.store import ASK_AGAIN, REQUEST_TIMEOUT, RETRY, client_options
+from ringfence.providers.stores import (
+    REQUEST_TIMEOUT,
+    RETRY,
+    Leased,
+    client_options,
+    opening,
+)
+from ringfence.secret import Secret
 
 if TYPE_CHECKING:
     from obstore.store import AzureCredential, AzureSASToken, AzureStore
@@ -19,20 +25,6 @@ if TYPE_CHECKING:
     from ringfence.providers.azure.fenced import FencedAzureStore
 
 _Store = TypeVar("_Store", bound="AzureStore")
-
-
-class LeasedSas:
-    """obstore's credential provider over a lease. A plain call, so sync and async methods work."""
-
-    refresh_threshold = ASK_AGAIN
-
-    def __init__(self, lease: CredentialSource) -> None:
-        self._lease = lease
-
-    def __call__(self) -> AzureSASToken:
-        lease = self._lease()
-        token = lease.credential.fields["sas_token"].reveal()
-        return {"sas_token": token, "expires_at": lease.until + ASK_AGAIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +65,14 @@ def open_fenced(address: AzureAddress, prefix: str, lease: CredentialSource) -> 
     """
     from ringfence.providers.azure.fenced import Deletions, FencedAzureStore  # loads obstore
 
-    store = _opened(FencedAzureStore, address, prefix, LeasedSas(lease), REQUEST_TIMEOUT)
+    store = _opened(FencedAzureStore, address, prefix, Leased(lease, _sas), REQUEST_TIMEOUT)
     options = client_options(address.endpoint, REQUEST_TIMEOUT)
     store.deletions = Deletions(address.url_of(prefix), lease, options, RETRY)
     return store
+
+
+def _sas(fields: Mapping[str, Secret], until: datetime) -> AzureSASToken:
+    return {"sas_token": fields["sas_token"].reveal(), "expires_at": until}
 
 
 def open_container(
@@ -102,10 +98,8 @@ def _opened(
     credentials: Callable[[], AzureCredential],
     timeout: timedelta,
 ) -> _Store:
-    from obstore.exceptions import BaseError
-
     name_endpoint(address.endpoint, AZURE)
-    try:
+    with opening():
         return kind(
             address.bucket,
             prefix=prefix,
@@ -120,7 +114,3 @@ def _opened(
             retry_config=RETRY,
             credential_provider=credentials,
         )
-    except BaseError as error:
-        if "certificate" not in str(error).lower():
-            raise
-        raise no_certificates() from None

@@ -32,8 +32,8 @@ from ringfence.providers.base import (
 )
 from ringfence.providers.gcp import tools as gcp_tools
 from ringfence.providers.gcp.boundary import Boundary, split
-from ringfence.providers.gcp.store import ENDPOINT, GcsAddress, LeasedToken, OwnToken, open_gcs
-from ringfence.providers.s3.store import RECORD_TIMEOUT, REQUEST_TIMEOUT
+from ringfence.providers.gcp.store import ENDPOINT, GcsAddress, OwnToken, leased, open_gcs
+from ringfence.providers.stores import timeout_of
 from ringfence.scope import Grant, Grants, Permission
 
 if TYPE_CHECKING:
@@ -108,13 +108,12 @@ class GcpProvider:
 
     def open(self, grant: Grant, lease: CredentialSource) -> GCSStore:
         """A store rooted at the grant's prefix. See :class:`base.Provider`."""
-        return open_gcs(self._address(grant.bucket), grant.prefix, LeasedToken(lease))
+        return open_gcs(self._address(grant.bucket), grant.prefix, leased(lease))
 
     def open_bucket(self, role: BucketRole, prefix: Prefix | None = None) -> GCSStore:
         """A store on a whole bucket with the installation's own credentials."""
-        # Of the meta bucket, this side reads and writes records alone, which are small.
-        timeout = RECORD_TIMEOUT if role is BucketRole.META else REQUEST_TIMEOUT
-        return open_gcs(self._address(role), prefix, OwnToken(self._own_token), timeout=timeout)
+        own = OwnToken(self._own_token)
+        return open_gcs(self._address(role), prefix, own, timeout=timeout_of(role))
 
     def _own_token(self) -> tuple[Secret, datetime]:
         from ringfence.providers.gcp.source import ASK_SOURCE_AGAIN, LEAST_LIFE

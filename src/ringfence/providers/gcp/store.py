@@ -6,7 +6,7 @@ calls ``version``; an ETag alone is no condition.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -14,14 +14,19 @@ from typing import TYPE_CHECKING, Any, Final
 from ringfence.config import process_environment
 from ringfence.errors import ConfigError, Problem
 from ringfence.providers.base import Address, CredentialSource
-from ringfence.providers.connecting import no_certificates
 from ringfence.providers.naming import GCS, name_endpoint
-from ringfence.providers.s3.store import ASK_AGAIN, REQUEST_TIMEOUT, RETRY, client_options
+from ringfence.providers.stores import (
+    ASK_AGAIN,
+    REQUEST_TIMEOUT,
+    RETRY,
+    Leased,
+    client_options,
+    opening,
+)
+from ringfence.secret import Secret
 
 if TYPE_CHECKING:
     from obstore.store import GCSCredential, GCSStore
-
-    from ringfence.secret import Secret
 
 ENDPOINT: Final = "https://storage.googleapis.com"
 
@@ -56,23 +61,18 @@ class OwnToken:
         return {"token": token.reveal(), "expires_at": until + ASK_AGAIN}
 
 
-class LeasedToken:
-    """obstore's credential provider over a lease. A plain call, so sync and async methods work."""
-
-    refresh_threshold = ASK_AGAIN
-
-    def __init__(self, lease: CredentialSource) -> None:
-        self._lease = lease
-
-    def __call__(self) -> GCSCredential:
-        lease = self._lease()
-        token = lease.credential.fields["token"].reveal()
-        return {"token": token, "expires_at": lease.until + ASK_AGAIN}
-
-
 def open_elsewhere(address: Address, prefix: str, lease: CredentialSource) -> GCSStore:
     """A store on what :meth:`ringfence.providers.base.Provider.address` said, in any process."""
-    return open_gcs(_address(**address), prefix, LeasedToken(lease))
+    return open_gcs(_address(**address), prefix, leased(lease))
+
+
+def leased(lease: CredentialSource) -> Leased[GCSCredential]:
+    """obstore's credential provider over a lease."""
+    return Leased(lease, _credential)
+
+
+def _credential(fields: Mapping[str, Secret], until: datetime) -> GCSCredential:
+    return {"token": fields["token"].reveal(), "expires_at": until}
 
 
 def _address(**parts: Any) -> GcsAddress:
@@ -96,24 +96,22 @@ def open_gcs(
 
     name_endpoint(address.base_url, GCS)
     try:
-        return GCSStore(
-            address.bucket,
-            prefix=prefix,
-            # Said although it may be Google's own: else the environment's GOOGLE_BASE_URL would be
-            # sent the token.
-            base_url=address.base_url,
-            skip_signature=False,
-            client_options=client_options(address.base_url, timeout),
-            retry_config=RETRY,
-            credential_provider=credentials,
-        )
+        with opening():
+            return GCSStore(
+                address.bucket,
+                prefix=prefix,
+                # Said although it may be Google's own: else the environment's GOOGLE_BASE_URL
+                # would be sent the token.
+                base_url=address.base_url,
+                skip_signature=False,
+                client_options=client_options(address.base_url, timeout),
+                retry_config=RETRY,
+                credential_provider=credentials,
+            )
     except BaseError as error:
-        said = str(error).lower()
-        if "certificate" in said:
-            raise no_certificates() from None
-        if "service account" in said:
-            raise _no_service_account() from None
-        raise
+        if "service account" not in str(error).lower():
+            raise
+        raise _no_service_account() from None
 
 
 def _no_service_account() -> ConfigError:

@@ -11,9 +11,8 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from threading import Lock
@@ -22,17 +21,7 @@ from typing import TYPE_CHECKING, Final
 from ringfence.config import Buckets, R2Mint, R2Settings
 from ringfence.errors import GrantNotEnforceable
 from ringfence.layout import BucketRole, Prefix
-from ringfence.providers.base import (
-    Address,
-    Clock,
-    Credential,
-    CredentialSource,
-    Form,
-    Method,
-    PolicyDocument,
-    Renewal,
-    ToolFile,
-)
+from ringfence.providers.base import Clock, Credential, PolicyDocument, Renewal
 from ringfence.providers.connecting import open_client
 from ringfence.providers.naming import R2, name_endpoint
 from ringfence.providers.r2 import api as r2_api
@@ -41,19 +30,14 @@ from ringfence.providers.r2.api import TempCredentialsApi
 from ringfence.providers.r2.fence import R2Fence, fences
 from ringfence.providers.r2.sign import LocalSigner
 from ringfence.providers.r2.store import REGION, open_r2
-from ringfence.providers.s3 import tools as s3_tools
-from ringfence.providers.s3.keys import MasterCredentials, StaticKeys
-from ringfence.providers.s3.store import (
-    RECORD_TIMEOUT,
-    REQUEST_TIMEOUT,
-    LeasedCredentials,
-    S3Address,
-)
-from ringfence.scope import Grant, Grants
+from ringfence.providers.s3.keys import StaticKeys
+from ringfence.providers.s3.provider import S3Provider
+from ringfence.providers.s3.store import S3Address
+from ringfence.scope import Grants
 
 if TYPE_CHECKING:
     import httpx
-    from obstore.store import S3Store
+    from obstore.store import S3Credential, S3Store
 
 _ACCOUNT_HOST: Final = re.compile(
     r"([0-9a-f]{32})(?:\.[a-z]+)?\.r2\.cloudflarestorage\.com(?::\d+)?"
@@ -67,7 +51,7 @@ _CHECKSUMS: Final = {
 }
 
 
-class R2Provider:
+class R2Provider(S3Provider):
     """Opens stores on R2 and issues temporary credentials, signed here or by Cloudflare's API."""
 
     name = "r2"
@@ -166,15 +150,14 @@ class R2Provider:
 
     # --- stores ----------------------------------------------------------------------------
 
-    def open(self, grant: Grant, lease: CredentialSource) -> S3Store:
-        """A store rooted at the grant's prefix. See :class:`base.Provider`."""
-        return open_r2(self._address(grant.bucket), grant.prefix, LeasedCredentials(lease))
-
-    def open_bucket(self, role: BucketRole, prefix: Prefix | None = None) -> S3Store:
-        """A store on a whole bucket with the installation's own credentials."""
-        # Of the meta bucket, this side reads and writes records alone, which are small.
-        timeout = RECORD_TIMEOUT if role is BucketRole.META else REQUEST_TIMEOUT
-        return open_r2(self._address(role), prefix, MasterCredentials(self._keys), timeout=timeout)
+    def _opened(
+        self,
+        address: S3Address,
+        prefix: Prefix | None,
+        credentials: Callable[[], S3Credential],
+        timeout: timedelta,
+    ) -> S3Store:
+        return open_r2(address, prefix, credentials, timeout=timeout)
 
     def _keys(self) -> StaticKeys:
         settings = self._settings
@@ -185,51 +168,13 @@ class R2Provider:
         bucket = self._buckets.of(role)
         return S3Address(bucket, REGION, settings.endpoint, settings.use_path_style)
 
-    def sign(self, grant: Grant, path: str, method: Method, expires_in: timedelta) -> str:
-        """A URL presigned with the installation's own keys. See :class:`base.Provider`.
-
-        A session's token has the session's secret in it, so a URL made with it would be a gift of
-        all that the session may do.
-        """
-        store = self.open_bucket(grant.bucket, grant.prefix)
-        return s3_tools.sign(store, path, method, expires_in)
-
-    # --- for other processes and tools -------------------------------------------------------
-
-    def address(self, grant: Grant) -> Address:
-        """Bucket, region, endpoint and style: see :class:`s3.store.S3Address`."""
-        return asdict(self._address(grant.bucket))
-
-    def url(self, grant: Grant) -> str:
-        """``s3://bucket/prefix/``."""
-        return s3_tools.s3_url(grant, self._address(grant.bucket))
-
     def environment(self, credential: Credential) -> dict[str, str]:
-        """The names that AWS SDKs, obstore, DuckDB and kin read by themselves."""
-        return s3_tools.environment(credential, self._first_address(credential)) | _CHECKSUMS
+        """As :meth:`S3Provider.environment`, with what R2 needs of AWS SDKs."""
+        return super().environment(credential) | _CHECKSUMS
 
     def refreshing_environment(self, credential: Credential, at: Renewal) -> dict[str, str]:
-        """Container credentials, which AWS SDKs renew by themselves."""
-        return s3_tools.refreshing_environment(at, self._first_address(credential)) | _CHECKSUMS
-
-    def tool_files(self, credentials: Sequence[Credential], at: Renewal) -> tuple[ToolFile, ...]:
-        """AWS profiles, one for each area. See :func:`s3_tools.profiles`."""
-        del at  # the process of a profile finds the runner by the execution's variables
-        return s3_tools.profiles(credentials, self._addresses(*credentials))
-
-    def export(self, credential: Credential, form: Form) -> str:
-        """Every form. See :class:`base.Provider`."""
-        return s3_tools.export(credential, form, self._addresses(credential))
-
-    def _addresses(self, *credentials: Credential) -> dict[str, S3Address]:
-        return {
-            grant.area.value: self._address(grant.bucket)
-            for credential in credentials
-            for grant in credential.grants
-        }
-
-    def _first_address(self, credential: Credential) -> S3Address:
-        return s3_tools.address_of(credential, self._addresses(credential))
+        """As :meth:`S3Provider.refreshing_environment`, with the same."""
+        return super().refreshing_environment(credential, at) | _CHECKSUMS
 
     def close(self) -> None:
         """Closes the connections to the API, if there were any. Idempotent."""

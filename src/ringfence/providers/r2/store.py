@@ -7,13 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from ringfence.providers.base import Address, CredentialSource
-from ringfence.providers.s3.store import (
-    REQUEST_TIMEOUT,
-    LeasedCredentials,
-    S3Address,
-    address_from,
-    open_s3,
-)
+from ringfence.providers.s3.store import S3Address, address_from, leased, open_s3
+from ringfence.providers.stores import REQUEST_TIMEOUT
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential, S3Store
@@ -40,4 +35,4 @@ def open_r2(
 
 def open_elsewhere(address: Address, prefix: str, lease: CredentialSource) -> S3Store:
     """A store on what :meth:`ringfence.providers.base.Provider.address` said, in any process."""
-    return open_r2(address_from(address), prefix, LeasedCredentials(lease))
+    return open_r2(address_from(address), prefix, leased(lease))

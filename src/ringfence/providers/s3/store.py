@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from ringfence.providers.aws.express_names import zonal_endpoint
 from ringfence.providers.base import Address, CredentialSource
-from ringfence.providers.connecting import LOOPBACK, check_proxies, is_loopback, no_certificates
+from ringfence.providers.stores import (
+    MAX_RETRIES,
+    REQUEST_TIMEOUT,
+    RETRY,
+    Leased,
+    client_options,
+    opening,
+)
+from ringfence.secret import Secret
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig, S3Credential, S3Store
-
-CONNECT_TIMEOUT: Final = timedelta(seconds=5)
-# A stalled transfer must end, a slow one may go on: obstore's 30 s for a whole request is too
-# little for a large object on a thin line.
-REQUEST_TIMEOUT: Final = timedelta(minutes=5)
-RECORD_TIMEOUT: Final = timedelta(seconds=30)
-"""For a store of small objects only: 17 MiB, the most that an event takes, in 30 s on 5 Mbit/s."""
-# Shorter than any credential has left when a store asks anew, since a retry signs with the old.
-RETRY_TIMEOUT: Final = timedelta(seconds=30)
-MAX_RETRIES: Final = 5
-ASK_AGAIN: Final = timedelta(seconds=1)
-"""obstore asks for a new credential when the old has this long left, so leases run that much on."""
-
-
-class LeasedCredentials:
-    """obstore's credential provider over a lease. A plain call, so sync and async methods work."""
-
-    refresh_threshold = ASK_AGAIN
-
-    def __init__(self, lease: CredentialSource) -> None:
-        self._lease = lease
-
-    def __call__(self) -> S3Credential:
-        lease = self._lease()
-        fields = lease.credential.fields
-        return {
-            "access_key_id": fields["access_key_id"].reveal(),
-            "secret_access_key": fields["secret_access_key"].reveal(),
-            "token": fields["token"].reveal(),
-            "expires_at": lease.until + ASK_AGAIN,
-        }
+    from obstore.store import S3Credential, S3Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +49,7 @@ class S3Address:
 
 def open_elsewhere(address: Address, prefix: str, lease: CredentialSource) -> S3Store:
     """A store on what :meth:`ringfence.providers.base.Provider.address` said, in any process."""
-    return open_s3(address_from(address), prefix, LeasedCredentials(lease))
+    return open_s3(address_from(address), prefix, leased(lease))
 
 
 def _address(**parts: Any) -> S3Address:
@@ -82,6 +59,20 @@ def _address(**parts: Any) -> S3Address:
 def address_from(address: Address) -> S3Address:
     """What :meth:`ringfence.providers.base.Provider.address` said, as an address again."""
     return _address(**address)
+
+
+def leased(lease: CredentialSource) -> Leased[S3Credential]:
+    """obstore's credential provider over a lease."""
+    return Leased(lease, _credential)
+
+
+def _credential(fields: Mapping[str, Secret], until: datetime) -> S3Credential:
+    return {
+        "access_key_id": fields["access_key_id"].reveal(),
+        "secret_access_key": fields["secret_access_key"].reveal(),
+        "token": fields["token"].reveal(),
+        "expires_at": until,
+    }
 
 
 def open_s3(
@@ -97,10 +88,9 @@ def open_s3(
     Raises:
         ConfigError: the proxy or the certificates that the environment names cannot be used.
     """
-    from obstore.exceptions import BaseError
     from obstore.store import S3Store  # 0.03 s, and not at `import ringfence`
 
-    try:
+    with opening():
         return S3Store(
             address.bucket,
             prefix=prefix,
@@ -112,10 +102,6 @@ def open_s3(
             retry_config={**RETRY, "max_retries": max_retries},
             credential_provider=credentials,
         )
-    except BaseError as error:
-        if "certificate" not in str(error).lower():
-            raise
-        raise no_certificates() from None
 
 
 def _bucket_endpoint(address: S3Address) -> str:
@@ -138,27 +124,3 @@ def aws_endpoint(service: str, region: str) -> str:
     """AWS's regional endpoint of a service (AWS General Reference, "Service endpoints")."""
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return f"https://{service}.{region}.{domain}"
-
-
-def client_options(endpoint: str | None, timeout: timedelta) -> ClientConfig:
-    """Time-outs, proxies and http for stores on an endpoint, whatever the cloud.
-
-    Raises:
-        ConfigError: a proxy that the environment names is none.
-    """
-    options: ClientConfig = {
-        "connect_timeout": CONNECT_TIMEOUT,
-        "timeout": timeout,
-        "allow_http": bool(endpoint and endpoint.startswith("http:")),
-        "user_agent": "ringfence",
-    }
-    if endpoint is None or not is_loopback(endpoint):
-        check_proxies()
-    else:
-        # A proxy that is given keeps those of the environment out, and this one is never used.
-        # Should it be all the same, it is the endpoint: nobody else is sent a signature.
-        options["proxy_url"], options["proxy_excludes"] = endpoint, LOOPBACK
-    return options
-
-
-RETRY: Final[RetryConfig] = {"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT}
