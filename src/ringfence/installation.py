@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ringfence.config import ProviderName, Settings
 from ringfence.errors import ConfigError, LayoutMismatch, Problem, StorageUnreachable
-from ringfence.layout import LAYOUT_KEY, LAYOUT_VERSION
+from ringfence.layout import LAYOUT_KEY, LAYOUT_VERSION, BucketRole
 from ringfence.providers._obstore import translate
 from ringfence.providers.naming import AZURE, GCS, R2, S3
 
@@ -39,7 +39,7 @@ async def check_layout(meta: ObjectStore, settings: Settings) -> None:
     except TimeoutError:
         endpoint = getattr(settings.cloud, "endpoint", None) or "storage"
         raise StorageUnreachable(
-            f"META_BUCKET {settings.buckets.meta}: {endpoint} did not answer within "
+            f"{settings.buckets.named(BucketRole.META)}: {endpoint} did not answer within "
             f"{OPEN_SECONDS:g} s.",
             hint=f"Check {_endpoint_variable(settings)} and the network, and that the engine runs.",
         ) from None
@@ -119,4 +119,4 @@ def _agree(recorded: dict[str, Any], settings: Settings) -> None:
 
 
 def _translated(error: Exception, settings: Settings) -> Exception:
-    return translate(error, what="read the layout", bucket=f"META_BUCKET {settings.buckets.meta}")
+    return translate(error, what="read the layout", bucket=settings.buckets.named(BucketRole.META))

@@ -39,7 +39,7 @@ CLOSE_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 1.0
 MAX_FIELDS_BYTES: Final = 64 << 10
 
-_TARGET = "LOG_BUCKET"
+_TARGET = "The log bucket"
 _WRITER: Final = re.compile(r"\d{16}-[0-9a-f]{16}")
 _SEGMENT: Final = re.compile(r"\d{10}\.jsonl")
 _UNKNOWN: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -26,7 +26,7 @@ MAX_STORED_BYTES: Final = 64 << 20
 
 _FOLDER: Final = "payloads"
 _KEY: Final = "$ringfence"
-_TARGET: Final = "LOG_BUCKET"
+_TARGET: Final = "The log bucket"
 
 
 @dataclass(frozen=True, slots=True)

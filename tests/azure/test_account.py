@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -18,8 +19,10 @@ from ringfence.errors import (
 from ringfence.layout import FENCE_PROBE_PREFIX, BucketRole
 from ringfence.providers.azure.account import PROBE_GRANT
 from ringfence.providers.azure.provider import AzureProvider
-from ringfence.scope import AccessMode, Scope, grants
+from ringfence.scope import AccessMode, Area, Scope, grants
 from ringfence.secret import Secret
+from ringfence.testing.isolation import Expected, Ground, Operation, Outcome, Place, Probe
+from ringfence.vending import refuse_coarse
 from tests.azure.front import Front, Principal
 from tests.azure.installation import (
     TTL,
@@ -79,7 +82,7 @@ def test_a_flat_account_that_enforces_one_is_good(installation: Installation) ->
 LEAKS = {
     "path": "reads the directory beside it",
     "list prefix": "lists the",
-    "list beside": "lists the directory beside it",
+    "list beside": "lists the names in the directory beside it",
     "letters": "although it may only read",
 }
 
@@ -96,6 +99,61 @@ def test_an_account_whose_fence_has_a_hole_is_refused(
         pytest.raises(GrantNotEnforceable, match=LEAKS[check]),
     ):
         installation.issue(HELD)
+
+
+def test_a_listing_that_shows_names_that_begin_alike_is_refused_with_the_way_out(
+    installation: Installation,
+) -> None:
+    installation.front.rules.off.add("list beside")
+    with pytest.raises(GrantNotEnforceable) as refused:
+        installation.issue(HELD)
+    assert "RINGFENCE_AZURE_NAMES_SHARED" in str(refused.value.hint)
+
+
+def sharing_names(front: Front) -> Installation:
+    """An installation whose operator set RINGFENCE_AZURE_NAMES_SHARED."""
+    made = by_key(front)
+    made.provider._settings = replace(made.provider._settings, names_shared=True)
+    return made
+
+
+def probe(operation: Operation, key: str) -> Probe:
+    """An attempt on a place in the content container that is nobody's own."""
+    mode, role = AccessMode.INVOKE_WRITE, BucketRole.CONTENT
+    return Probe(mode, operation, None, "beside", role, key, Expected.REFUSED)
+
+
+def test_names_that_begin_alike_may_be_accepted_and_are_called_coarser(front: Front) -> None:
+    front.rules.off.add("list beside")
+    installation = sharing_names(front)
+    issued = installation.issue(HELD)
+    said = {each.area: each.coarser or "" for one in issued for each in one.enforcement}
+    planned = installation.provider.plan(HELD)
+    assert said == {e.area: e.coarser or "" for one in planned for e in one.enforcement}
+    assert "apps/app1," in said[Area.APP]
+    assert not said[Area.LOGS], "nothing is listed there"
+    with pytest.raises(GrantNotEnforceable, match="RINGFENCE_STRICT"):
+        refuse_coarse(planned)
+    beside, other = (Place(BucketRole.CONTENT, f"apps/{at}/theirs") for at in ("app10", "app2"))
+    ground = Ground(b"what is theirs")
+    for place in (beside, other):
+        installation.owner.plant(place, ground.body)
+    tenant = installation.tenant(Scope("app1", "user", "run1"))
+    shown = tenant.attempt(probe(Operation.LIST, "apps/app1"), ground).keys
+    assert beside.key in shown
+    assert other.key not in shown
+    assert tenant.attempt(probe(Operation.GET, beside.key), ground).outcome is Outcome.REFUSED
+    installation.owner.clear((beside, other), ())
+    installation.provider.close()
+
+
+@pytest.mark.parametrize("check", sorted(LEAKS.keys() - {"list beside"}))
+def test_whoever_accepts_names_accepts_nothing_else(front: Front, check: str) -> None:
+    front.rules.off.add(check)
+    installation = sharing_names(front)
+    with pytest.raises(GrantNotEnforceable, match=LEAKS[check]):
+        installation.issue(HELD)
+    installation.provider.close()
 
 
 def test_an_account_that_does_not_say_is_tried_all_the_same(installation: Installation) -> None:
@@ -129,7 +187,12 @@ def test_a_principal_that_may_not_write_is_told_its_role(front: Front) -> None:
 def test_a_missing_meta_container_is_told(front: Front) -> None:
     installation = by_key(front)
     installation.provider._buckets = Buckets("not-there", "ringfence-content", "ringfence-logs")
-    with pytest.raises(BucketMissing, match="AZURE_META_CONTAINER"):
+    with pytest.raises(BucketMissing, match=r"^META_BUCKET does not exist"):
+        installation.issue(HELD)
+    containers = ("AZURE_META_CONTAINER", "CONTENT_BUCKET", "LOG_BUCKET")
+    installation.provider._buckets = Buckets("not-there", "c-1", "l-1", variables=containers)
+    installation.provider.__dict__.pop("_check_fence")
+    with pytest.raises(BucketMissing, match=r"^AZURE_META_CONTAINER does not exist"):
         installation.issue(HELD)
     installation.provider.close()
 

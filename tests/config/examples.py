@@ -177,6 +177,7 @@ FULL: Final[Mapping[ProviderName, Mapping[str, str]]] = {
         **AZURE,
         "AZURE_STORAGE_ACCOUNT_KEY": AZURE_KEY,
         "AZURE_STORAGE_ENDPOINT": "http://127.0.0.1:10000/devstoreaccount1",
+        "RINGFENCE_AZURE_NAMES_SHARED": "true",
         "AZURE_META_CONTAINER": "own-meta",
         "AZURE_CONTENT_CONTAINER": "own-content",
         "AZURE_LOG_CONTAINER": "own-logs",

@@ -18,12 +18,14 @@ class AzureSettings:
     """An Azure storage account. Without ``account_key``, azure-identity's default chain.
 
     ``endpoint`` is the blob endpoint, with ``/account`` in its path for an emulator; None is
-    ``https://<account>.blob.core.windows.net``.
+    ``https://<account>.blob.core.windows.net``. ``names_shared`` accepts an account that answers a
+    listing of ``apps/a`` with the names below ``apps/ab`` as well.
     """
 
     account_name: str
     account_key: Secret | None = None
     endpoint: str | None = None
+    names_shared: bool = False
 
 
 def read_azure(reader: Reader) -> AzureSettings:
@@ -36,7 +38,8 @@ def read_azure(reader: Reader) -> AzureSettings:
     if key and not reader.is_placeholder("AZURE_STORAGE_ACCOUNT_KEY"):
         _check_account_key(reader, key)
     endpoint = read_endpoint(reader, "AZURE_STORAGE_ENDPOINT", account_path=True)
-    return AzureSettings(account, key, endpoint.url if endpoint else None)
+    names_shared = reader.boolean("RINGFENCE_AZURE_NAMES_SHARED")
+    return AzureSettings(account, key, endpoint.url if endpoint else None, names_shared)
 
 
 def _check_account_key(reader: Reader, key: Secret) -> None:

@@ -58,7 +58,14 @@ def read_buckets(reader: Reader, provider: ProviderName) -> tuple[Buckets, froze
     else:
         express = frozenset()
         _refuse_express(reader)
-    buckets = Buckets(names[BucketRole.META], names[BucketRole.CONTENT], names[BucketRole.LOG])
+    meta, content, log = BucketRole.META, BucketRole.CONTENT, BucketRole.LOG
+    held = {role: reader.holder(variables[role]) for role in BucketRole}
+    buckets = Buckets(
+        names[meta],
+        names[content],
+        names[log],
+        variables=(held[meta], held[content], held[log]),
+    )
     return buckets, express
 
 

@@ -190,6 +190,12 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         "Blob endpoint URL, for Azurite and sovereign clouds; may end in /account",
         providers=AZURE,
     ),
+    Variable(
+        "RINGFENCE_AZURE_NAMES_SHARED",
+        "Accept an account that lists, beside an app's names, those of apps whose id begins alike",
+        "false",
+        AZURE,
+    ),
     Variable("AZURE_META_CONTAINER", "The meta container", providers=AZURE, fallback="META_BUCKET"),
     Variable(
         "AZURE_CONTENT_CONTAINER",

@@ -84,7 +84,8 @@ def translate(error: Exception, *, what: str, bucket: str) -> RingfenceError:
     Args:
         error: What was raised. An error of Ringfence comes back as it is.
         what: What was tried, after "to": ``"read the layout"``.
-        bucket: The variable and the name: ``"META_BUCKET flow-like-meta"``.
+        bucket: The variable and the name, ``"META_BUCKET flow-like-meta"``, or what else to call
+            it at the beginning of a sentence.
     """
     if isinstance(error, RingfenceError):
         return error

@@ -80,7 +80,7 @@ class S3StateStore:
 
     Args:
         store: Opened on the root of the meta bucket.
-        bucket: Its name, for messages.
+        bucket: What messages call it: its variable and its name.
         id_case: How the installation encodes ids.
         ordered: Whether the engine lists keys in order and knows start-after. All but
             S3 Express do.
@@ -99,7 +99,7 @@ class S3StateStore:
         token: Callable[[], str] = lambda: secrets.token_hex(8),
         most_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> None:
-        self._objects = RunObjects(store, f"META_BUCKET {bucket}")
+        self._objects = RunObjects(store, bucket)
         self._id_case = id_case
         self._ordered = ordered
         self._clock = clock

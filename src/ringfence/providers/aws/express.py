@@ -55,12 +55,6 @@ _OPERATIONS: Final = {
 _ACCOUNT: Final = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/")
 _REGION: Final = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]{1,2}")
 
-_VARIABLES: Final = {
-    BucketRole.META: "META_BUCKET",
-    BucketRole.CONTENT: "CONTENT_BUCKET",
-    BucketRole.LOG: "LOG_BUCKET",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class AccessPoint:
@@ -227,7 +221,7 @@ class ExpressFence:
         return self._account()
 
     def _named(self, grant: Grant) -> str:
-        return f"{_VARIABLES[grant.bucket]} {self.buckets.of(grant.bucket)}"
+        return self.buckets.named(grant.bucket)
 
 
 def _prefixes(grant: Grant) -> tuple[Prefix, ...]:

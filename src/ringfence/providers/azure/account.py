@@ -47,6 +47,10 @@ PROBE_GRANT: Final = Grant(
 )
 """What the SAS of a probe says: read and list one of the two directories."""
 
+_SHARE_NAMES: Final = (
+    "It opens none of them. Where no id of an app is the beginning of another's, as with UUIDs, or "
+    "where such names may be seen, set RINGFENCE_AZURE_NAMES_SHARED=true; else use another account."
+)
 
 Own = Callable[[str, str, Mapping[str, str], int], dict[str, str]]
 """The headers by which a request is the installation's own; see :class:`FenceCheck`."""
@@ -61,6 +65,8 @@ class _Probe:
     url: str
     shows: str | None = None
     """A listing may be answered as long as this is not in it."""
+    way_out: str | None = None
+    """What to do about it, where it is no hole but coarse."""
 
 
 class FenceCheck:
@@ -68,11 +74,13 @@ class FenceCheck:
 
     Args:
         account: its name, for messages.
+        variable: the one that names the meta container, for messages.
         container: the URL of the meta container.
         information: the URL of the account's information.
         own: the headers of a request by the installation's own credentials, for its method, its
             URL, the headers that it has already and the size of its content.
         sas: a SAS of :data:`PROBE_GRANT`, for some minutes.
+        names_shared: whether a listing may show names in a directory whose own begins alike.
     """
 
     def __init__(
@@ -80,17 +88,21 @@ class FenceCheck:
         http: httpx.Client,
         *,
         account: str,
+        variable: str,
         container: str,
         information: str,
         own: Own,
         sas: Callable[[], str],
+        names_shared: bool = False,
     ) -> None:
         self._http = http
         self._account = account
+        self._variable = variable
         self._container = container
         self._information = information
         self._own = own
         self._sas = sas
+        self._names_shared = names_shared
         self._lock = threading.Lock()
         self._good = False
 
@@ -129,7 +141,7 @@ class FenceCheck:
             except AzureRefusal as refusal:
                 if refusal.code == "ContainerNotFound":
                     raise BucketMissing(
-                        f"AZURE_META_CONTAINER does not exist at {self._container}.",
+                        f"{self._variable} does not exist at {self._container}.",
                         hint="Make it with your provider's tools, or correct the variable.",
                     ) from None
                 if refusal.denied:
@@ -160,7 +172,8 @@ class FenceCheck:
             ) from None
         for probe in self._probes(sas):
             if not self._is_refused(probe):
-                raise self._no_fence(f"one of {_OWN.rpartition('/')[0]} {probe.what}", hierarchical)
+                what = f"one of {_OWN.rpartition('/')[0]} {probe.what}"
+                raise self._no_fence(what, hierarchical, probe.way_out)
 
     def _probes(self, sas: str) -> Iterator[_Probe]:
         def object_(key: str) -> str:
@@ -177,7 +190,9 @@ class FenceCheck:
         yield _Probe("lists the whole container", "GET", listing())
         yield _Probe("lists the directory above it", "GET", listing(prefix=FENCE_PROBE_PREFIX))
         yield _Probe("lists the directory beside it", "GET", listing(prefix=sibling))
-        yield _Probe("lists the directory beside it", "GET", listing(prefix=bare), sibling)
+        if not self._names_shared:
+            alike = "lists the names in the directory beside it, which begins alike"
+            yield _Probe(alike, "GET", listing(prefix=bare), sibling, _SHARE_NAMES)
         yield _Probe("writes, although it may only read", "PUT", object_(_OWN))
         yield _Probe("deletes, although it may only read", "DELETE", object_(_OWN))
 
@@ -196,10 +211,18 @@ class FenceCheck:
         return StorageUnreachable(
             f"The Azure account {self._account} did not let its fence be tried ({refusal.said}), "
             "so nothing was issued.",
-            hint="Check AZURE_STORAGE_ENDPOINT and AZURE_META_CONTAINER, and try again.",
+            hint=f"Check AZURE_STORAGE_ENDPOINT and {self._variable}, and try again.",
         )
 
-    def _no_fence(self, what: str, hierarchical: bool | None) -> GrantNotEnforceable:
+    def _no_fence(
+        self, what: str, hierarchical: bool | None, way_out: str | None = None
+    ) -> GrantNotEnforceable:
+        if way_out is not None:
+            return GrantNotEnforceable(
+                f"The Azure account {self._account} does not hold a listing by directory SAS to "
+                f"its place: {what}. Nothing was issued.",
+                hint=way_out,
+            )
         if hierarchical:
             return GrantNotEnforceable(
                 f"The Azure account {self._account} does not hold a directory SAS to its place: "

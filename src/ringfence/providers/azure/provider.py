@@ -32,6 +32,7 @@ from ringfence.providers.azure.sas import (
     SigningKey,
     directory_sas,
     document,
+    enforcement,
     mint,
     mint_url,
 )
@@ -104,7 +105,13 @@ class AzureProvider:
         """What each SAS says, one for each grant. See :class:`base.Provider`."""
         delegated = self._settings.account_key is None
         return tuple(
-            document(sas, self._account, self._ttl, delegated=delegated)
+            document(
+                sas,
+                self._account,
+                self._ttl,
+                delegated=delegated,
+                names_shared=self._settings.names_shared,
+            )
             for sas in self._each(grants)
         )
 
@@ -128,8 +135,8 @@ class AzureProvider:
         self, sas: DirectorySas, key: SigningKey, now: datetime, ends: datetime
     ) -> Credential:
         token = Secret(mint(sas, self._account, key, ends))
-        exact = document(sas, self._account, self._ttl, delegated=key.ends is not None).enforcement
-        return Credential((sas.grant,), {"sas_token": token}, now, ends, exact)
+        held = (enforcement(sas.grant, names_shared=self._settings.names_shared),)
+        return Credential((sas.grant,), {"sas_token": token}, now, ends, held)
 
     def _key(self, now: datetime, life: timedelta) -> tuple[SigningKey, datetime]:
         """What to sign with, and until when: whole seconds, and never longer than the key."""
@@ -239,10 +246,12 @@ class AzureProvider:
         return self._given_fence or FenceCheck(
             self._http,
             account=self._account,
+            variable=self._buckets.variable(BucketRole.META),
             container=self._address(BucketRole.META).url,
             information=f"{self._endpoint}/?restype=account&comp=properties",
             own=self._own_headers,
             sas=self._probe_sas,
+            names_shared=self._settings.names_shared,
         )
 
     def _own_headers(

@@ -120,7 +120,7 @@ def directory_sas(grant: Grant, containers: Containers, endpoint: str) -> Direct
 
 
 def document(
-    sas: DirectorySas, account: str, life: timedelta, *, delegated: bool
+    sas: DirectorySas, account: str, life: timedelta, *, delegated: bool, names_shared: bool
 ) -> PolicyDocument:
     """What :meth:`ringfence.providers.base.Provider.plan` shows of a SAS: its fields, in words."""
     said = {
@@ -132,9 +132,25 @@ def document(
         "seconds": int(life.total_seconds()),
         "signed by": "user delegation key" if delegated else "account key",
     }
-    exact = (Enforcement(sas.grant.area),)
     text = json.dumps(said, separators=(",", ":"))
-    return PolicyDocument((sas.grant,), "Azure directory SAS", text, exact)
+    held = (enforcement(sas.grant, names_shared=names_shared),)
+    return PolicyDocument((sas.grant,), "Azure directory SAS", text, held)
+
+
+def enforcement(grant: Grant, *, names_shared: bool) -> Enforcement:
+    """How exactly a SAS holds its grant, on an account that was tried.
+
+    Args:
+        names_shared: whether ``RINGFENCE_AZURE_NAMES_SHARED`` let one listing go untried.
+    """
+    if not names_shared or Permission.LIST not in grant.permissions:
+        return Enforcement(grant.area)
+    return Enforcement(
+        grant.area,
+        f"the account may also list the names of objects in directories beside {grant.prefix} "
+        f"that begin with {grant.prefix.removesuffix('/')}, as RINGFENCE_AZURE_NAMES_SHARED "
+        "accepts; it opens none of them",
+    )
 
 
 def mint(sas: DirectorySas, account: str, key: SigningKey, ends: datetime) -> str:
