@@ -70,9 +70,10 @@ class _Connection(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         # The standard one collapses slashes and answers by itself what it does not know.
+        # First of all: whoever says nothing for long is read from no more, and not for ever.
+        self.close_connection = True
         with contextlib.suppress(OSError):  # clients go away, or say nothing for long
             line = self.rfile.readline(65537)
-            self.close_connection = True
             if not line.strip():
                 return
             self.raw_requestline = line

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 
 from ringfence.layout import BucketRole
 from ringfence.scope import AccessMode, Area, Scope
 from ringfence.testing.isolation import Place, attack, neighbours_of, probes
+from tests.express import http_front
 from tests.express.installation import Express
 from tests.express.local_aws import EXPRESS, REGION, STANDARD, LocalAws, zonal_host
 from tests.express.tenant import ExpressWire, is_asked_for
@@ -302,3 +307,20 @@ def test_an_old_request_is_refused(ground: Ground, aws: LocalAws) -> None:
     finally:
         aws.skew = timedelta(0)
     assert reply.code == "RequestTimeTooSkewed"
+
+
+def test_who_says_nothing_for_long_is_hung_up_on(
+    aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its thread ends: one that reads on for ever takes the time of all the others."""
+    monkeypatch.setattr(http_front._Connection, "timeout", 0.2)
+    before = threading.active_count()
+    address = urlsplit(aws.url)
+    with socket.create_connection((address.hostname, address.port), timeout=5) as idle:
+        idle.sendall(b"GET http://nowhere.example/ HTTP/1.1\r\nHost: nowhere.example\r\n\r\n")
+        assert idle.recv(4096).startswith(b"HTTP/1.1 ")
+        assert idle.recv(4096) == b""
+    until = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
