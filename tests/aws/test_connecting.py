@@ -204,7 +204,7 @@ async def test_an_endpoint_that_never_answers_is_given_up(monkeypatch: pytest.Mo
 
 def test_records_are_waited_for_less_long_than_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[timedelta] = []
-    monkeypatch.setattr(s3, "open_s3", lambda *_, timeout: waits.append(timeout))
+    monkeypatch.setattr(s3, "open_s3", lambda *_, timeout, **__: waits.append(timeout))
     for role in (BucketRole.META, BucketRole.CONTENT):
         provider("http://127.0.0.1:1").open_bucket(role)
     assert waits == [RECORD_TIMEOUT, REQUEST_TIMEOUT]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from obstore.exceptions import BaseError
 
-from ringfence.config import AzureSettings
+from ringfence._registry import open_state
+from ringfence.config import AzureSettings, Settings
 from ringfence.errors import (
     AccessDenied,
     BucketMissing,
@@ -19,6 +20,7 @@ from ringfence.errors import (
     RingfenceError,
     StorageUnreachable,
 )
+from ringfence.installation import check_layout
 from ringfence.layout import BucketRole
 from ringfence.providers._obstore import translate, translating
 from ringfence.providers.azure.keys import KeyCredentials, TokenCredentials
@@ -26,7 +28,7 @@ from ringfence.providers.azure.store import AzureAddress, open_container, open_e
 from ringfence.scope import AccessMode, Scope, grants
 from ringfence.secret import Secret
 from tests.azure.front import Front, Principal
-from tests.azure.installation import BUCKETS, Installation, lease_of, tokens_of
+from tests.azure.installation import BUCKETS, Installation, by_key, lease_of, tokens_of
 
 WHAT, BUCKET = "read the thing", "CONTENT_BUCKET content"
 
@@ -152,3 +154,19 @@ def test_the_meta_container_is_read_like_any(installation: Installation) -> None
     meta.delete(["execution/x-test"])
     with pytest.raises(FileNotFoundError):
         meta.get("execution/x-test")
+
+
+@pytest.mark.parametrize("variable", ["META_BUCKET", "AZURE_META_CONTAINER"])
+async def test_a_container_is_named_by_the_variable_that_named_it(
+    front: Front, variable: str
+) -> None:
+    installation = by_key(front)
+    settings = Settings.from_env(installation.env | {variable: "not-there"})
+    installation.provider._buckets = settings.buckets
+    meta = installation.provider.open_bucket(BucketRole.META)
+    missing = rf"^{variable} not-there does not exist at "
+    with pytest.raises(BucketMissing, match=missing):
+        await check_layout(meta, settings)
+    with pytest.raises(BucketMissing, match=missing):
+        await open_state(settings, lambda: meta, lambda: datetime.now(UTC)).list("app1", limit=1)
+    installation.provider.close()

@@ -58,14 +58,8 @@ def read_buckets(reader: Reader, provider: ProviderName) -> tuple[Buckets, froze
     else:
         express = frozenset()
         _refuse_express(reader)
-    meta, content, log = BucketRole.META, BucketRole.CONTENT, BucketRole.LOG
-    held = {role: reader.holder(variables[role]) for role in BucketRole}
-    buckets = Buckets(
-        names[meta],
-        names[content],
-        names[log],
-        variables=(held[meta], held[content], held[log]),
-    )
+    meta, content, log = (reader.holder(variables[role]) for role in BucketRole)
+    buckets = Buckets(*names.values(), variables=(meta, content, log))
     return buckets, express
 
 

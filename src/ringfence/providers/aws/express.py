@@ -137,9 +137,9 @@ class ExpressFence:
 
     def _refusal(self, grant: Grant) -> GrantNotEnforceable:
         return GrantNotEnforceable(
-            f"{self._named(grant)} is on S3 Express One Zone, whose fence is the whole bucket: a "
-            f"credential for the {grant.area} area would open all that lies in it, of every app "
-            "and user. Nothing was issued.",
+            f"{self.buckets.named(grant.bucket)} is on S3 Express One Zone, whose fence is the "
+            f"whole bucket: a credential for the {grant.area} area would open all that lies in it, "
+            "of every app and user. Nothing was issued.",
             hint=(
                 "Use a standard bucket there; or set RINGFENCE_EXPRESS_ACCESS_POINTS=true, which "
                 "fences by access points; or RINGFENCE_EXPRESS_SHARED=true, if there is a single "
@@ -156,9 +156,9 @@ class ExpressFence:
     def _why_no_access_point(self, grant: Grant) -> GrantNotEnforceable | None:
         if grant.bucket is BucketRole.LOG:
             return GrantNotEnforceable(
-                f"{self._named(grant)} is on S3 Express One Zone, and an execution may write to "
-                "its own log alone: that would take an access point for each run. Nothing was "
-                "issued.",
+                f"{self.buckets.named(grant.bucket)} is on S3 Express One Zone, and an execution "
+                "may write to its own log alone: that would take an access point for each run. "
+                "Nothing was issued.",
                 hint="Use a standard bucket for the logs, or RINGFENCE_EXPRESS_SHARED=true, if "
                 "there is a single tenant.",
             )
@@ -219,9 +219,6 @@ class ExpressFence:
             GrantNotEnforceable: the role's ARN names none.
         """
         return self._account()
-
-    def _named(self, grant: Grant) -> str:
-        return self.buckets.named(grant.bucket)
 
 
 def _prefixes(grant: Grant) -> tuple[Prefix, ...]:

@@ -8,7 +8,6 @@ Buckets on S3 Express stand beside standard ones: see :mod:`ringfence.providers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -173,12 +172,6 @@ class AwsProvider(S3Provider):
                 hint="Pass the object through the engine, or keep it in a standard bucket.",
             )
         return super().sign(grant, path, method, expires_in)
-
-    def _first_address(self, credential: Credential) -> S3Address:
-        # Tools of object_store are told of S3 Express once for all buckets: only if it holds there.
-        every = self._addresses(credential).values()
-        first = super()._first_address(credential)
-        return replace(first, express=all(each.express for each in every))
 
     def close(self) -> None:
         """Closes the connections to STS and S3 Control, if there were any. Idempotent."""

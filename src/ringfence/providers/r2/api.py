@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from ringfence.config import Buckets
 from ringfence.errors import IssueRefused, StorageUnreachable
-from ringfence.layout import BucketRole
 from ringfence.providers.base import Clock, Credential
 from ringfence.providers.connecting import proxy_before
 from ringfence.providers.r2.fence import R2Fence
@@ -47,11 +47,6 @@ _FIELDS: Final = {
     "secret_access_key": "secretAccessKey",
     "token": "sessionToken",
 }
-_VARIABLES: Final = {
-    BucketRole.META: "META_BUCKET",
-    BucketRole.CONTENT: "CONTENT_BUCKET",
-    BucketRole.LOG: "LOG_BUCKET",
-}
 
 
 def body(fence: R2Fence, access_key_id: str, ttl: timedelta) -> dict[str, Any]:
@@ -78,6 +73,7 @@ class TempCredentialsApi:
 
     http: httpx.Client
     base_url: str
+    buckets: Buckets
     account: str
     token: Secret
     access_key_id: str
@@ -134,8 +130,8 @@ class TempCredentialsApi:
     ) -> Exception:
         if isinstance(refusal, StorageUnreachable):
             return refusal
-        variable = _VARIABLES[fence.grants[0].bucket]
-        context = ApiContext(self.base_url, self.account, fence.bucket, variable, attempts)
+        bucket = self.buckets.named(fence.grants[0].bucket)
+        context = ApiContext(self.base_url, self.account, bucket, attempts)
         return in_words(refusal, context)
 
     def _credential(self, fence: R2Fence, answer: Any, issued_at: datetime) -> Credential:

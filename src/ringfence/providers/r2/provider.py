@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from ringfence.config import Buckets, R2Mint, R2Settings
 from ringfence.errors import GrantNotEnforceable
-from ringfence.layout import BucketRole, Prefix
+from ringfence.layout import BucketRole
 from ringfence.providers.base import Clock, Credential, PolicyDocument, Renewal
 from ringfence.providers.connecting import open_client
 from ringfence.providers.naming import R2, name_endpoint
@@ -29,7 +29,7 @@ from ringfence.providers.r2 import sign as r2_sign
 from ringfence.providers.r2.api import TempCredentialsApi
 from ringfence.providers.r2.fence import R2Fence, fences
 from ringfence.providers.r2.sign import LocalSigner
-from ringfence.providers.r2.store import REGION, open_r2
+from ringfence.providers.r2.store import MAX_RETRIES, REGION
 from ringfence.providers.s3.keys import StaticKeys
 from ringfence.providers.s3.provider import S3Provider
 from ringfence.providers.s3.store import S3Address
@@ -37,7 +37,6 @@ from ringfence.scope import Grants
 
 if TYPE_CHECKING:
     import httpx
-    from obstore.store import S3Credential, S3Store
 
 _ACCOUNT_HOST: Final = re.compile(
     r"([0-9a-f]{32})(?:\.[a-z]+)?\.r2\.cloudflarestorage\.com(?::\d+)?"
@@ -55,6 +54,7 @@ class R2Provider(S3Provider):
     """Opens stores on R2 and issues temporary credentials, signed here or by Cloudflare's API."""
 
     name = "r2"
+    _max_retries = MAX_RETRIES
 
     def __init__(
         self,
@@ -138,6 +138,7 @@ class R2Provider(S3Provider):
         return TempCredentialsApi(
             http=open_client(settings.api_url, self._transport),
             base_url=settings.api_url,
+            buckets=self._buckets,
             account=settings.account_id,
             token=settings.api_token,
             access_key_id=settings.access_key_id,
@@ -149,15 +150,6 @@ class R2Provider(S3Provider):
         )
 
     # --- stores ----------------------------------------------------------------------------
-
-    def _opened(
-        self,
-        address: S3Address,
-        prefix: Prefix | None,
-        credentials: Callable[[], S3Credential],
-        timeout: timedelta,
-    ) -> S3Store:
-        return open_r2(address, prefix, credentials, timeout=timeout)
 
     def _keys(self) -> StaticKeys:
         settings = self._settings

@@ -72,12 +72,11 @@ class CloudflareRefusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """What a message needs to name. ``account`` and ``parent`` are identifiers, not secrets."""
+    """What a message needs to name: ``bucket`` is its variable and its name."""
 
     base_url: str
     account: str
     bucket: str
-    bucket_variable: str
     attempts: int
 
 
@@ -166,8 +165,7 @@ def _about_the_parent(refusal: CloudflareRefusal) -> RingfenceError | None:
 def _about_the_request(refusal: CloudflareRefusal, context: ApiContext) -> RingfenceError | None:
     if refusal.codes & _NO_SUCH_BUCKET or refusal.mentions("bucket", "not exist"):
         return BucketMissing(
-            f"{context.bucket_variable} {context.bucket} does not exist in the account "
-            f"{context.account}. {refusal.said}.",
+            f"{context.bucket} does not exist in the account {context.account}. {refusal.said}.",
             hint="Make it, or correct the variable.",
         )
     if refusal.mentions("ttl"):

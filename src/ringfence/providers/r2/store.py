@@ -1,17 +1,14 @@
-"""Opening an obstore store on R2. Used by the engine's side and inside an execution."""
+"""What a store on R2 is opened with, on the engine's side and inside an execution."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from ringfence.providers.base import Address, CredentialSource
-from ringfence.providers.s3.store import S3Address, address_from, leased, open_s3
-from ringfence.providers.stores import REQUEST_TIMEOUT
+from ringfence.providers.s3.store import address_from, leased, open_s3
 
 if TYPE_CHECKING:
-    from obstore.store import S3Credential, S3Store
+    from obstore.store import S3Store
 
 REGION: Final = "auto"
 """R2's one region; ``us-east-1`` and an empty one mean the same (R2, *S3 API compatibility*)."""
@@ -22,17 +19,6 @@ writes its record more often as it starts and ends; with the few retries that ot
 all of them would be over within that second."""
 
 
-def open_r2(
-    address: S3Address,
-    prefix: str | None,
-    credentials: Callable[[], S3Credential],
-    *,
-    timeout: timedelta = REQUEST_TIMEOUT,
-) -> S3Store:
-    """See :func:`s3.store.open_s3`."""
-    return open_s3(address, prefix, credentials, timeout=timeout, max_retries=MAX_RETRIES)
-
-
 def open_elsewhere(address: Address, prefix: str, lease: CredentialSource) -> S3Store:
     """A store on what :meth:`ringfence.providers.base.Provider.address` said, in any process."""
-    return open_r2(address_from(address), prefix, leased(lease))
+    return open_s3(address_from(address), prefix, leased(lease), max_retries=MAX_RETRIES)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ringfence.layout import BucketRole, Prefix
 from ringfence.providers.aws.sts import SigningKeys
@@ -22,15 +22,17 @@ from ringfence.providers.base import (
 from ringfence.providers.s3 import tools as s3_tools
 from ringfence.providers.s3.keys import MasterCredentials
 from ringfence.providers.s3.store import S3Address, leased, open_s3
-from ringfence.providers.stores import REQUEST_TIMEOUT, timeout_of
+from ringfence.providers.stores import MAX_RETRIES, timeout_of
 from ringfence.scope import Grant
 
 if TYPE_CHECKING:
-    from obstore.store import S3Credential, S3Store
+    from obstore.store import S3Store
 
 
 class S3Provider(ABC):
     """Everything of :class:`base.Provider` but the fence itself."""
+
+    _max_retries: ClassVar[int] = MAX_RETRIES
 
     @abstractmethod
     def _address(self, role: BucketRole) -> S3Address:
@@ -44,25 +46,22 @@ class S3Provider(ABC):
         """Where a fenced store finds a grant."""
         return self._address(grant.bucket)
 
-    def _opened(
-        self,
-        address: S3Address,
-        prefix: Prefix | None,
-        credentials: Callable[[], S3Credential],
-        timeout: timedelta,
-    ) -> S3Store:
-        return open_s3(address, prefix, credentials, timeout=timeout)
-
     # --- stores ----------------------------------------------------------------------------
 
     def open(self, grant: Grant, lease: CredentialSource) -> S3Store:
         """A store rooted at the grant's prefix. See :class:`base.Provider`."""
-        return self._opened(self._address_of(grant), grant.prefix, leased(lease), REQUEST_TIMEOUT)
+        address = self._address_of(grant)
+        return open_s3(address, grant.prefix, leased(lease), max_retries=self._max_retries)
 
     def open_bucket(self, role: BucketRole, prefix: Prefix | None = None) -> S3Store:
         """A store on a whole bucket with the installation's own credentials."""
-        credentials = MasterCredentials(self._keys)
-        return self._opened(self._address(role), prefix, credentials, timeout_of(role))
+        return open_s3(
+            self._address(role),
+            prefix,
+            MasterCredentials(self._keys),
+            timeout=timeout_of(role),
+            max_retries=self._max_retries,
+        )
 
     def sign(self, grant: Grant, path: str, method: Method, expires_in: timedelta) -> str:
         """A URL presigned with the installation's own keys. See :class:`base.Provider`.
@@ -108,4 +107,7 @@ class S3Provider(ABC):
         }
 
     def _first_address(self, credential: Credential) -> S3Address:
-        return s3_tools.address_of(credential, self._addresses(credential))
+        addresses = self._addresses(credential)
+        first = s3_tools.address_of(credential, addresses)
+        # Tools of object_store are told of S3 Express once for all buckets: only if it holds there.
+        return replace(first, express=all(each.express for each in addresses.values()))
