@@ -22,6 +22,7 @@ from ringfence.embedded import (
     Port,
     command,
     configfiles,
+    ports,
     process,
     statedir,
 )
@@ -39,6 +40,7 @@ from tests.embedded.support import (
     signed,
     sts,
 )
+from tests.ports import free_port
 
 pytestmark = pytest.mark.engine
 
@@ -182,21 +184,45 @@ def test_a_taken_s3_port_is_an_error_and_other_ports_are_chosen_anew(folder: Pat
     first = up(folder)
     s3(first).put_object(Bucket=CONTENT, Key="kept/x", Body=b"kept")
     embedded.down(folder, timeout=START_SECONDS)
-    ports = first.status.ports
-    with listener(ports[Port.S3]), pytest.raises(EngineError) as refused:
+    its = first.status.ports
+    with listener(its[Port.S3]), pytest.raises(EngineError) as refused:
         embedded.up(folder, timeout=START_SECONDS)
-    assert str(ports[Port.S3]) in str(refused.value)
+    assert str(its[Port.S3]) in str(refused.value)
     assert "ports.json" in str(refused.value)
     assert not process.is_alive(statedir.locate(folder))
-    with listener(ports[Port.MASTER]), listener(ports[Port.VOLUME]), listener(ports[Port.FILER]):
+    with listener(its[Port.MASTER]), listener(its[Port.VOLUME]), listener(its[Port.FILER]):
         second = up(folder)
         assert second.env == first.env
-        moved = {port for port in Port if second.status.ports[port] != ports[port]}
+        moved = {port for port in Port if second.status.ports[port] != its[port]}
         assert moved == {Port.MASTER, Port.VOLUME, Port.FILER}
         client = s3(second)
         assert client.get_object(Bucket=CONTENT, Key="kept/x")["Body"].read() == b"kept"
         client.put_object(Bucket=CONTENT, Key="kept/y", Body=b"new")
         assert client.list_objects_v2(Bucket=CONTENT, Prefix="kept/")["KeyCount"] == 2
+
+
+@pytest.mark.parametrize("port", [Port.VOLUME, Port.FILER_GRPC])
+def test_an_inner_port_that_is_taken_at_the_last_moment_is_chosen_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, port: Port
+) -> None:
+    first = up(folder)
+    embedded.down(folder, timeout=START_SECONDS)
+    number = first.status.ports[port]
+    looked = False
+
+    def is_free(asked: int) -> bool:
+        nonlocal looked
+        before, looked = looked, looked or asked == number
+        return really_free(asked) or (asked == number and not before)
+
+    really_free = ports.is_free
+    monkeypatch.setattr(ports, "is_free", is_free)
+    with listener(number):
+        second = up(folder)
+    assert second.env == first.env
+    assert {each for each in Port if second.status.ports[each] != first.status.ports[each]} == {
+        port
+    }
 
 
 def listener(port: int) -> socket.socket:
@@ -286,9 +312,7 @@ def test_an_open_door_ends_the_engine(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_unknown_port_ends_the_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
+    number = free_port()
     right = command.command
     monkeypatch.setattr(command, "command", lambda *a: [*right(*a), f"-metricsPort={number}"])
     with pytest.raises(EngineError, match=f"listens where it should not .*127.0.0.1:{number}"):

@@ -130,10 +130,12 @@ def _start(state: StateDir, program: binary.Binary, deadline: float, say: Progre
         try:
             _launch(state, program, settled, deadline, say)
         except readiness.PortTaken:
-            # Somebody was faster. Nobody knows new ports yet, so others will do.
-            if not fresh or attempt == _ATTEMPTS:
+            # Somebody was faster. Of new ports nobody knows yet, so others will do; of kept ones
+            # all but the S3 port are nobody's business, and ``settle`` has words for that one.
+            if attempt == _ATTEMPTS:
                 raise
-            state.ports.unlink(missing_ok=True)
+            if fresh:
+                state.ports.unlink(missing_ok=True)
         else:
             return
 

@@ -18,6 +18,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from tests.ports import free_port
+
 HERE: Final = Path(__file__).parent
 INSTALL_SECONDS: Final = 300
 START_SECONDS: Final = 60.0
@@ -74,7 +76,7 @@ def _install(folder: Path) -> None:
 def running(folder: Path) -> Iterator[Azurite]:
     """A fresh one, empty, with a key of its own, until the block is left."""
     main = installed()
-    azurite = Azurite(_free_port(), base64.b64encode(os.urandom(64)).decode())
+    azurite = Azurite(free_port(), base64.b64encode(os.urandom(64)).decode())
     command = [
         *(node(), str(main), "--blobHost", "127.0.0.1", "--blobPort", str(azurite.port)),
         *("--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"),
@@ -97,12 +99,6 @@ def running(folder: Path) -> Iterator[Azurite]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:

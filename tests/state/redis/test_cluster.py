@@ -15,7 +15,7 @@ from ringfence.runs import Cancel, change_run
 from ringfence.state.redis import RedisStateStore
 from ringfence.state.redis.keys import RunKeys
 from ringfence.testing.state import TestClock, new_record, read_all
-from tests.state.redis.servers import Valkey, start_cluster
+from tests.state.redis.servers import Valkey, running_cluster, start_node
 from tests.state.redis.waiting import until
 
 pytestmark = pytest.mark.redis
@@ -26,10 +26,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Valkey]]:
     """A cluster of these tests' own, whose nodes serve their slots alone if need be."""
     durable = ("--appendonly", "yes", "--appendfsync", "always")
     options = ("--cluster-require-full-coverage", "no", *durable)
-    nodes = start_cluster(tmp_path_factory.mktemp("moving"), options=options)
-    yield nodes
-    for node in nodes:
-        node.stop()
+    with running_cluster(tmp_path_factory.mktemp("moving"), options=options) as nodes:
+        yield nodes
 
 
 @pytest.fixture
@@ -157,9 +155,9 @@ async def test_a_replica_that_takes_over(
     records = await asyncio.gather(*(store.create(new_record()) for _ in range(30)))
     primary = nodes[0]
     assert any(holds(primary, store._keys.run(record.id).record) for record in records)
-    replica = Valkey(tmp_path / "replica", ("--cluster-enabled", "yes")).start()
+    replica = start_node(tmp_path / "replica")
     try:
-        replica.ask("CLUSTER MEET", "127.0.0.1", primary.port)
+        replica.meet(primary)
         replica.until(lambda: replica.ask("CLUSTER REPLICATE", name_of(primary)))
         replica.until(lambda: b"master_link_status:up" in bytes(raw_replication(replica)))
         replica.until(lambda: all(is_replica(replica, at) for at in (*nodes, replica)))

@@ -24,10 +24,11 @@ from ringfence.runs import Cancel, Start, apply, change_run
 from ringfence.secret import Secret
 from ringfence.state.redis import RedisStateStore
 from ringfence.testing.state import TestClock, new_record, read_all
+from tests.ports import free_port
 from tests.state.redis.conftest import OpenStore
 from tests.state.redis.fake import bulk, saying
 from tests.state.redis.proxy import before
-from tests.state.redis.servers import Valkey, free_port
+from tests.state.redis.servers import Valkey
 
 pytestmark = pytest.mark.redis
 
