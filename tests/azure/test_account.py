@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +28,6 @@ from tests.azure.front import Front, Principal
 from tests.azure.installation import (
     TTL,
     Installation,
-    by_key,
     by_principal,
     provider_of,
 )
@@ -110,11 +110,11 @@ def test_a_listing_that_shows_names_that_begin_alike_is_refused_with_the_way_out
     assert "RINGFENCE_AZURE_NAMES_SHARED" in str(refused.value.hint)
 
 
-def sharing_names(front: Front) -> Installation:
+@pytest.fixture
+def sharing_names(keyed: Installation) -> Installation:
     """An installation whose operator set RINGFENCE_AZURE_NAMES_SHARED."""
-    made = by_key(front)
-    made.provider._settings = replace(made.provider._settings, names_shared=True)
-    return made
+    keyed.provider._settings = replace(keyed.provider._settings, names_shared=True)
+    return keyed
 
 
 def probe(operation: Operation, key: str) -> Probe:
@@ -123,9 +123,11 @@ def probe(operation: Operation, key: str) -> Probe:
     return Probe(mode, operation, None, "beside", role, key, Expected.REFUSED)
 
 
-def test_names_that_begin_alike_may_be_accepted_and_are_called_coarser(front: Front) -> None:
-    front.rules.off.add("list beside")
-    installation = sharing_names(front)
+def test_names_that_begin_alike_may_be_accepted_and_are_called_coarser(
+    sharing_names: Installation,
+) -> None:
+    installation = sharing_names
+    installation.front.rules.off.add("list beside")
     issued = installation.issue(HELD)
     said = {each.area: each.coarser or "" for one in issued for each in one.enforcement}
     planned = installation.provider.plan(HELD)
@@ -139,21 +141,22 @@ def test_names_that_begin_alike_may_be_accepted_and_are_called_coarser(front: Fr
     for place in (beside, other):
         installation.owner.plant(place, ground.body)
     tenant = installation.tenant(Scope("app1", "user", "run1"))
-    shown = tenant.attempt(probe(Operation.LIST, "apps/app1"), ground).keys
-    assert beside.key in shown
-    assert other.key not in shown
-    assert tenant.attempt(probe(Operation.GET, beside.key), ground).outcome is Outcome.REFUSED
-    installation.owner.clear((beside, other), ())
-    installation.provider.close()
+    try:
+        shown = tenant.attempt(probe(Operation.LIST, "apps/app1"), ground).keys
+        assert beside.key in shown
+        assert other.key not in shown
+        assert tenant.attempt(probe(Operation.GET, beside.key), ground).outcome is Outcome.REFUSED
+    finally:
+        installation.owner.clear((beside, other), ())
 
 
 @pytest.mark.parametrize("check", sorted(LEAKS.keys() - {"list beside"}))
-def test_whoever_accepts_names_accepts_nothing_else(front: Front, check: str) -> None:
-    front.rules.off.add(check)
-    installation = sharing_names(front)
+def test_whoever_accepts_names_accepts_nothing_else(
+    sharing_names: Installation, check: str
+) -> None:
+    sharing_names.front.rules.off.add(check)
     with pytest.raises(GrantNotEnforceable, match=LEAKS[check]):
-        installation.issue(HELD)
-    installation.provider.close()
+        sharing_names.issue(HELD)
 
 
 def test_an_account_that_does_not_say_is_tried_all_the_same(installation: Installation) -> None:
@@ -166,26 +169,26 @@ def test_an_account_that_does_not_say_is_tried_all_the_same(installation: Instal
             installation.issue(HELD)
 
 
-def test_a_wrong_key_is_told_by_its_variable(front: Front) -> None:
-    installation = by_key(front)
+def test_a_wrong_key_is_told_by_its_variable(keyed: Installation) -> None:
     wrong = Secret("QUFBQQ==")
-    object.__setattr__(installation.provider._settings, "account_key", wrong)
+    keyed.provider._settings = replace(keyed.provider._settings, account_key=wrong)
     with pytest.raises(AccessDenied, match="AZURE_STORAGE_ACCOUNT_KEY") as raised:
-        installation.issue(HELD)
+        keyed.issue(HELD)
     assert wrong.reveal() not in str(raised.value)
-    installation.provider.close()
 
 
 def test_a_principal_that_may_not_write_is_told_its_role(front: Front) -> None:
     reader = Principal("reads-only", letters="rl", oid="6f1d0b51-0000-4000-8000-00000000000b")
     installation = by_principal(front, reader)
-    with pytest.raises(AccessDenied, match="Storage Blob Data Contributor"):
+    with (
+        closing(installation.provider),
+        pytest.raises(AccessDenied, match="Storage Blob Data Contributor"),
+    ):
         installation.issue(HELD)
-    installation.provider.close()
 
 
-def test_a_missing_meta_container_is_told(front: Front) -> None:
-    installation = by_key(front)
+def test_a_missing_meta_container_is_told(keyed: Installation) -> None:
+    installation = keyed
     installation.provider._buckets = Buckets("not-there", "ringfence-content", "ringfence-logs")
     with pytest.raises(BucketMissing, match=r"^META_BUCKET does not exist"):
         installation.issue(HELD)
@@ -194,7 +197,6 @@ def test_a_missing_meta_container_is_told(front: Front) -> None:
     installation.provider.__dict__.pop("_check_fence")
     with pytest.raises(BucketMissing, match=r"^AZURE_META_CONTAINER does not exist"):
         installation.issue(HELD)
-    installation.provider.close()
 
 
 class Answers(httpx.BaseTransport):
@@ -223,10 +225,9 @@ class Answers(httpx.BaseTransport):
 )
 def test_no_usable_answer_issues_nothing(front: Front, answer: Any) -> None:
     provider = provider_of(front, key=True, transport=Answers(answer))
-    with pytest.raises(StorageUnreachable) as raised:
+    with closing(provider), pytest.raises(StorageUnreachable) as raised:
         provider.issue(HELD, session="x")
     assert "sig=" not in str(raised.value)
-    provider.close()
 
 
 def test_a_probe_says_less_than_any_mode_gives() -> None:
@@ -246,6 +247,5 @@ def test_a_principal_without_a_token_is_told(front: Front) -> None:
         raise IssueRefused("azure-identity's default chain has no token for storage.")
 
     installation = by_principal(front, tokens=none)
-    with pytest.raises(IssueRefused, match="no token"):
+    with closing(installation.provider), pytest.raises(IssueRefused, match="no token"):
         installation.issue(HELD)
-    installation.provider.close()
