@@ -126,8 +126,7 @@ def open_state(settings: Settings, meta: Callable[[], ObjectStore], clock: Clock
             return S3StateStore(
                 meta(),
                 id_case=settings.id_case,
-                bucket=settings.buckets.meta,
-                variable=settings.buckets.variable(BucketRole.META),
+                bucket=settings.buckets.named(BucketRole.META),
                 ordered=_lists_in_order(settings, BucketRole.META),
                 clock=clock,
             )

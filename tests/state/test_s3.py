@@ -289,14 +289,14 @@ async def test_what_is_not_ours_in_the_index_is_skipped() -> None:
 
 async def test_a_bucket_that_is_not_there() -> None:
     async with answering(xml("404 Not Found", "NoSuchBucket")) as endpoint:
-        store = S3StateStore(open_at(endpoint), bucket="meta")
+        store = S3StateStore(open_at(endpoint), bucket="META_BUCKET meta")
         for work in (store.get("r"), store.create(new_record()), store.list("app")):
             with pytest.raises(BucketMissing, match="META_BUCKET meta does not exist at http"):
                 await work
 
 
 async def test_an_engine_out_of_reach() -> None:
-    store = S3StateStore(open_at("http://127.0.0.1:1"), bucket="meta")
+    store = S3StateStore(open_at("http://127.0.0.1:1"), bucket="META_BUCKET meta")
     for work in (store.get("r"), store.create(new_record()), store.list("app")):
         with pytest.raises(StorageUnreachable, match=r"META_BUCKET meta: .*http://127\.0\.0\.1:1 "):
             await work
@@ -304,7 +304,7 @@ async def test_an_engine_out_of_reach() -> None:
 
 async def test_a_bucket_that_may_only_be_read() -> None:
     async with answering(xml("403 Forbidden", "AccessDenied")) as endpoint:
-        store = S3StateStore(open_at(endpoint), bucket="meta")
+        store = S3StateStore(open_at(endpoint), bucket="META_BUCKET meta")
         with pytest.raises(AccessDenied, match="META_BUCKET meta: storage refused to store a run"):
             await store.create(new_record())
 

@@ -80,8 +80,7 @@ class S3StateStore:
 
     Args:
         store: Opened on the root of the meta bucket.
-        bucket: Its name, for messages.
-        variable: The variable that names it, for messages.
+        bucket: What messages call it: its variable and its name.
         id_case: How the installation encodes ids.
         ordered: Whether the engine lists keys in order and knows start-after. All but
             S3 Express do.
@@ -94,14 +93,13 @@ class S3StateStore:
         store: ObjectStore,
         *,
         bucket: str,
-        variable: str = "META_BUCKET",
         id_case: IdCase = IdCase.EXACT,
         ordered: bool = True,
         clock: Clock = lambda: datetime.now(UTC),
         token: Callable[[], str] = lambda: secrets.token_hex(8),
         most_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> None:
-        self._objects = RunObjects(store, f"{variable} {bucket}")
+        self._objects = RunObjects(store, bucket)
         self._id_case = id_case
         self._ordered = ordered
         self._clock = clock

@@ -113,11 +113,11 @@ class Valkey:
         return (self.directory / "log").read_text()[-2000:]
 
 
-def start_node(directory: Path, options: tuple[str, ...] = ()) -> Valkey:
-    """A server that is alone in its cluster."""
+def cluster_node(directory: Path, options: tuple[str, ...] = ()) -> Valkey:
+    """A server that is alone in its cluster when it is started."""
     cluster = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
     bus = free_port()
-    return Valkey(directory, (*cluster, "--cluster-port", f"{bus}", *options), bus=bus).start()
+    return Valkey(directory, (*cluster, "--cluster-port", f"{bus}", *options), bus=bus)
 
 
 @contextlib.contextmanager
@@ -128,8 +128,9 @@ def running_cluster(
     started: list[Valkey] = []
     try:
         for i in range(nodes):
-            node = start_node(directory / f"{i}", options)
+            node = cluster_node(directory / f"{i}", options)
             started.append(node)
+            node.start()
             first, last = 16384 * i // nodes, 16384 * (i + 1) // nodes - 1
             node.ask("CLUSTER ADDSLOTSRANGE", first, last)
             node.ask("CLUSTER SET-CONFIG-EPOCH", i + 1)

@@ -15,7 +15,7 @@ from ringfence.runs import Cancel, change_run
 from ringfence.state.redis import RedisStateStore
 from ringfence.state.redis.keys import RunKeys
 from ringfence.testing.state import TestClock, new_record, read_all
-from tests.state.redis.servers import Valkey, running_cluster, start_node
+from tests.state.redis.servers import Valkey, cluster_node, running_cluster
 from tests.state.redis.waiting import until
 
 pytestmark = pytest.mark.redis
@@ -155,8 +155,9 @@ async def test_a_replica_that_takes_over(
     records = await asyncio.gather(*(store.create(new_record()) for _ in range(30)))
     primary = nodes[0]
     assert any(holds(primary, store._keys.run(record.id).record) for record in records)
-    replica = start_node(tmp_path / "replica")
+    replica = cluster_node(tmp_path / "replica")
     try:
+        replica.start()
         replica.meet(primary)
         replica.until(lambda: replica.ask("CLUSTER REPLICATE", name_of(primary)))
         replica.until(lambda: b"master_link_status:up" in bytes(raw_replication(replica)))
